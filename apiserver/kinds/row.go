@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,11 +42,16 @@ type Row[T Object] struct {
 	// for each change outside metadata and status, for kinds that have a Spec or say so here.
 	Generation GenerationRule
 
+	// Name is the rule for names; default Subdomain.
+	Name NameRule
+	// Revalidate: an update is validated like a new object (metadata included) before ValidateUpdate adds its part.
+	Revalidate bool
+
 	Default               func(T)
 	PrepareCreate         func(*Request, T)    // after the common part
 	PrepareUpdate         func(*Request, T, T) // after the common part
-	Validate              func(*Request, T) field.ErrorList
-	ValidateUpdate        func(*Request, T, T) field.ErrorList
+	Validate              func(*Request, T) field.ErrorList    // after metadata
+	ValidateUpdate        func(*Request, T, T) field.ErrorList // after metadata
 	Warnings              func(req *Request, obj, old T) []string // old is nil on create
 	AllowCreateOnUpdate   bool
 	NoUnconditionalUpdate bool
@@ -166,16 +172,24 @@ func Define[T Object](r Row[T]) *Kind {
 		}
 	}
 	k.Validate = func(req *Request, o runtime.Object) field.ErrorList {
-		if r.Validate == nil {
-			return nil
+		obj := o.(T)
+		errs := ValidateMeta(obj, r.Scope, r.Name)
+		if r.Validate != nil {
+			errs = append(errs, r.Validate(req, obj)...)
 		}
-		return r.Validate(req, o.(T))
+		return errs
 	}
 	k.ValidateUpdate = func(req *Request, o, old runtime.Object) field.ErrorList {
-		if r.ValidateUpdate == nil {
-			return nil
+		obj, before := o.(T), old.(T)
+		errs := validateCommonUpdate(obj, before, r.Scope)
+		errs = append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, before, metaPath)...)
+		if r.Revalidate {
+			errs = append(errs, k.Validate(req, o)...)
 		}
-		return r.ValidateUpdate(req, o.(T), old.(T))
+		if r.ValidateUpdate != nil {
+			errs = append(errs, r.ValidateUpdate(req, obj, before)...)
+		}
+		return errs
 	}
 	k.Warnings = func(req *Request, o, old runtime.Object) []string {
 		if r.Warnings == nil {
@@ -220,10 +234,13 @@ func Define[T Object](r Row[T]) *Kind {
 				}
 			},
 			Validate: func(req *Request, o, old runtime.Object) field.ErrorList {
-				if r.ValidateStatus == nil {
-					return nil
+				obj, before := o.(T), old.(T)
+				errs := validateCommonUpdate(obj, before, r.Scope)
+				errs = append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, before, metaPath)...)
+				if r.ValidateStatus != nil {
+					errs = append(errs, r.ValidateStatus(req, obj, before)...)
 				}
-				return r.ValidateStatus(req, o.(T), old.(T))
+				return errs
 			},
 		}}
 	}

@@ -1,0 +1,48 @@
+package kinds
+
+import (
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// NameRule says what is wrong with a name. prefix is true for a metadata.generateName.
+type NameRule = apivalidation.ValidateNameFunc
+
+// The usual name rules. A row without a rule has Subdomain.
+var (
+	Subdomain   NameRule = apivalidation.NameIsDNSSubdomain
+	Label       NameRule = apivalidation.NameIsDNSLabel
+	Label1035   NameRule = apivalidation.NameIsDNS1035Label
+	PathSegment NameRule = path.ValidatePathSegmentName
+	// AnyName is for kinds whose names are looked at by their own validation.
+	AnyName NameRule = func(string, bool) []string { return nil }
+)
+
+var metaPath = field.NewPath("metadata")
+
+// ValidateMeta is upstream's check of the metadata of a new object.
+func ValidateMeta(obj metav1.Object, scope Scope, name NameRule) field.ErrorList {
+	if name == nil {
+		name = Subdomain
+	}
+	return apivalidation.ValidateObjectMetaAccessor(obj, bool(scope), name, metaPath)
+}
+
+// validateCommonUpdate is what upstream's write path checks before a kind's own validation of an update; that checks
+// metadata again, so that a mistake in it is reported as often as by upstream.
+func validateCommonUpdate(obj, old metav1.Object, scope Scope) field.ErrorList {
+	errs := apivalidation.ValidateObjectMetaAccessor(obj, bool(scope), path.ValidatePathSegmentName, metaPath)
+	return append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metaPath)...)
+}
+
+// QualifiedNameErrors reports what keeps value from being a qualified name ("example.com/name").
+func QualifiedNameErrors(value string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, msg := range validation.IsQualifiedName(value) {
+		errs = append(errs, field.Invalid(at, value, msg))
+	}
+	return errs
+}
