@@ -1,0 +1,99 @@
+package admission
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
+)
+
+// Operation is what happens to the object.
+type Operation string
+
+const (
+	Create  Operation = "CREATE"
+	Update  Operation = "UPDATE"
+	Delete  Operation = "DELETE"
+	Connect Operation = "CONNECT"
+)
+
+// Attributes describe one write. Rules may change Object in Mutate, and nothing else ever.
+type Attributes struct {
+	Kind        *kinds.Kind
+	Subresource string
+	Operation   Operation
+	// Namespace is empty for cluster-scoped kinds, except Namespaces themselves, where it is the name.
+	Namespace string
+	// Name may be empty for a create with generateName, and for each object of a deletecollection it is that object's.
+	Name string
+	// Object is of Kind.New's type; for subresources that take another type (binding, eviction, token, exec) it is that
+	// one. It is nil for deletes.
+	Object runtime.Object
+	// Old is the stored object for updates and deletes; it must not be changed.
+	Old runtime.Object
+	// Options are the CreateOptions, UpdateOptions, PatchOptions or DeleteOptions.
+	Options runtime.Object
+	User    *kinds.UserInfo
+	DryRun  bool
+	// AuditAnnotations may be set by rules; keys are RULE.DOMAIN/KEY. Nil is allowed: use Annotate.
+	AuditAnnotations map[string]string
+}
+
+// Annotate adds an annotation to the request's audit event.
+func (a *Attributes) Annotate(key, value string) {
+	if a.AuditAnnotations == nil {
+		a.AuditAnnotations = map[string]string{}
+	}
+	a.AuditAnnotations[key] = value
+}
+
+// Is says whether the write is to the main resource (subresource "") or a subresource of a kind.
+func (a *Attributes) Is(group, resource, subresource string) bool {
+	return a.Kind.GVK.Group == group && a.Kind.Resource == resource && a.Subresource == subresource
+}
+
+// Interface is what the registry calls; Chain is the one implementation. Errors are Status errors.
+type Interface interface {
+	// Mutate may change a.Object.
+	Mutate(ctx context.Context, a *Attributes) error
+	// Validate may only refuse, or take note (quota).
+	Validate(ctx context.Context, a *Attributes) error
+}
+
+// Rule is one admission rule under its upstream name.
+type Rule struct {
+	Name string
+	// Mutate and Validate may each be nil.
+	Mutate   func(ctx context.Context, a *Attributes) error
+	Validate func(ctx context.Context, a *Attributes) error
+}
+
+// Chain runs rules in order; the first refusal ends it.
+type Chain []Rule
+
+// Mutate implements Interface.
+func (c Chain) Mutate(ctx context.Context, a *Attributes) error {
+	for i := range c {
+		if c[i].Mutate == nil {
+			continue
+		}
+		if err := c[i].Mutate(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Validate implements Interface.
+func (c Chain) Validate(ctx context.Context, a *Attributes) error {
+	for i := range c {
+		if c[i].Validate == nil {
+			continue
+		}
+		if err := c[i].Validate(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
