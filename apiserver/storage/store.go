@@ -1,0 +1,220 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// KV is a key with its value and where it stands in etcd's history. Value belongs to nobody and must not be changed.
+type KV struct {
+	Key   string
+	Value []byte
+	// Revision is that of the last change, Created that of the first.
+	Revision, Created int64
+	// Lease is the lease that will delete the key; 0 for none.
+	Lease int64
+}
+
+// Config of a Store. The zero value is right for most.
+type Config struct {
+	// Prefix is where the keys live in etcd. Callers always speak of "/registry/"; another prefix is translated here.
+	// Default "/registry".
+	Prefix string
+	// Timeout ends a read or write that etcd does not answer. Default 10 s.
+	Timeout time.Duration
+	// Watches, if set, is the client whose connection carries watches, so that a long list does not delay them.
+	// Default: the client of everything else.
+	Watches *clientv3.Client
+}
+
+const registry = "/registry"
+
+func (c Config) withDefaults() Config {
+	if c.Prefix == "" {
+		c.Prefix = registry
+	}
+	c.Prefix = "/" + strings.Trim(c.Prefix, "/")
+	if c.Timeout == 0 {
+		c.Timeout = 10 * time.Second
+	}
+	return c
+}
+
+// Store reads and writes keys. It is safe for concurrent use.
+type Store struct {
+	client  *clientv3.Client
+	watches *clientv3.Client
+	cfg     Config
+	leases  leases
+	index   readIndex
+}
+
+// New makes a Store on a client of an embedded or an external etcd. The client stays the caller's to close.
+func New(client *clientv3.Client, cfg Config) *Store {
+	s := &Store{client: client, watches: client, cfg: cfg.withDefaults()}
+	if cfg.Watches != nil {
+		s.watches = cfg.Watches
+	}
+	s.leases.store = s
+	s.index.read = s.readRevision
+	return s
+}
+
+// in is the key in etcd of a key that callers use; out is the way back.
+func (s *Store) in(key string) string {
+	if s.cfg.Prefix == registry {
+		return key
+	}
+	return s.cfg.Prefix + strings.TrimPrefix(key, registry)
+}
+
+func (s *Store) out(key []byte) string {
+	if s.cfg.Prefix == registry {
+		return string(key)
+	}
+	return registry + strings.TrimPrefix(string(key), s.cfg.Prefix)
+}
+
+func (s *Store) kv(kv *mvccpb.KeyValue) KV {
+	return KV{Key: s.out(kv.Key), Value: kv.Value, Revision: kv.ModRevision, Created: kv.CreateRevision, Lease: kv.Lease}
+}
+
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.cfg.Timeout)
+}
+
+// Get reads a key as fresh as the last acknowledged write.
+func (s *Store) Get(ctx context.Context, key string) (KV, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	resp, err := s.client.Get(ctx, s.in(key))
+	if err != nil {
+		return KV{}, classify(err, "get", key)
+	}
+	if len(resp.Kvs) == 0 {
+		return KV{}, fmt.Errorf("get %s: %w", key, ErrNotFound)
+	}
+	return s.kv(resp.Kvs[0]), nil
+}
+
+// Create writes a key that must not exist. With ttl > 0, in seconds, the key lives about that long.
+func (s *Store) Create(ctx context.Context, key string, value []byte, ttl int64) (int64, error) {
+	resp, err := s.put(ctx, "create", key, 0, value, ttl)
+	if err != nil {
+		return 0, err
+	}
+	if !resp.Succeeded {
+		return 0, fmt.Errorf("create %s: %w", key, ErrExists)
+	}
+	return resp.Header.Revision, nil
+}
+
+// Update replaces the value of a key whose last change has the expected revision; otherwise it answers a *Conflict.
+func (s *Store) Update(ctx context.Context, key string, value []byte, expected, ttl int64) (int64, error) {
+	resp, err := s.put(ctx, "update", key, expected, value, ttl)
+	if err != nil {
+		return 0, err
+	}
+	if !resp.Succeeded {
+		return 0, s.conflict(key, resp)
+	}
+	return resp.Header.Revision, nil
+}
+
+// Delete removes a key whose last change has the expected revision; otherwise it answers a *Conflict. The revision it
+// answers is that of the deletion.
+func (s *Store) Delete(ctx context.Context, key string, expected int64) (int64, error) {
+	at := s.in(key)
+	resp, err := s.txn(ctx, "delete", key, expected, clientv3.OpDelete(at), clientv3.OpGet(at))
+	if err != nil {
+		return 0, err
+	}
+	if !resp.Succeeded {
+		return 0, s.conflict(key, resp)
+	}
+	return resp.Header.Revision, nil
+}
+
+func (s *Store) put(ctx context.Context, doing, key string, expected int64, value []byte, ttl int64) (*clientv3.TxnResponse, error) {
+	at := s.in(key)
+	for attempt := 0; ; attempt++ {
+		var opts []clientv3.OpOption
+		var lease clientv3.LeaseID
+		if ttl > 0 {
+			var err error
+			if lease, err = s.leases.get(ctx, ttl); err != nil {
+				return nil, err
+			}
+			opts = append(opts, clientv3.WithLease(lease))
+		}
+		var otherwise []clientv3.Op
+		if expected > 0 {
+			otherwise = append(otherwise, clientv3.OpGet(at))
+		}
+		resp, err := s.txn(ctx, doing, key, expected, clientv3.OpPut(at, string(value), opts...), otherwise...)
+		// A lease may end between its choice and its use, by a clock that stood still, say. Nothing was written then.
+		if lease != 0 && attempt == 0 && isLeaseGone(err) {
+			s.leases.forget(lease)
+			continue
+		}
+		return resp, err
+	}
+}
+
+func (s *Store) txn(ctx context.Context, doing, key string, expected int64, then clientv3.Op, otherwise ...clientv3.Op) (*clientv3.TxnResponse, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	resp, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(s.in(key)), "=", expected)).Then(then).Else(otherwise...).Commit()
+	return resp, classify(err, doing, key)
+}
+
+func (s *Store) conflict(key string, resp *clientv3.TxnResponse) *Conflict {
+	e := &Conflict{Key: key}
+	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
+		kv := s.kv(kvs[0])
+		e.Current = &kv
+	}
+	return e
+}
+
+// Page is a part of the keys below a prefix, in order.
+type Page struct {
+	KVs []KV
+	// More says that keys follow; Count is how many there are from the page's first on, the page's own included.
+	More  bool
+	Count int64
+	// Revision is the one at which the page was read.
+	Revision int64
+}
+
+// Page reads the keys below prefix from the key from (or, empty, from the first) on: at most limit of them (0: all), as
+// they were at a revision (0: now, fresh).
+func (s *Store) Page(ctx context.Context, prefix, from string, limit, revision int64) (Page, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	if from == "" {
+		from = prefix
+	}
+	opts := []clientv3.OpOption{clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.in(prefix))), clientv3.WithLimit(limit)}
+	if revision > 0 {
+		opts = append(opts, clientv3.WithRev(revision))
+	}
+	resp, err := s.client.Get(ctx, s.in(from), opts...)
+	if err != nil {
+		return Page{}, classify(err, "list", prefix)
+	}
+	page := Page{KVs: make([]KV, len(resp.Kvs)), More: resp.More, Count: resp.Count, Revision: revision}
+	if revision == 0 {
+		page.Revision = resp.Header.Revision
+	}
+	for i, kv := range resp.Kvs {
+		page.KVs[i] = s.kv(kv)
+	}
+	return page, nil
+}

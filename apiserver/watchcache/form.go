@@ -1,0 +1,48 @@
+package watchcache
+
+import (
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Media is a serialization.
+type Media uint8
+
+const (
+	JSON Media = iota
+	Protobuf
+)
+
+// Shape is how much of an object is served.
+type Shape uint8
+
+const (
+	// Full is the whole object.
+	Full Shape = iota
+	// MetadataOnly is a meta.k8s.io/v1 PartialObjectMetadata.
+	MetadataOnly
+)
+
+// Form is one of the ways in which an object's bytes are served. Forms are compared with ==.
+type Form struct {
+	Version schema.GroupVersion
+	Media   Media
+	Shape   Shape
+}
+
+// Codec is what the cache needs to know of a kind. Package wire has one for every row of the table of kinds.
+// It is called from many goroutines, for one object from one at a time.
+type Codec interface {
+	// New is an empty object of the kind's hub type, for bookmarks.
+	New() runtime.Object
+	// Decode turns the value of an etcd key, last changed at a revision, into an object of the hub type, defaulted, with
+	// that resourceVersion. It must not keep stored.
+	Decode(stored []byte, revision int64) (runtime.Object, error)
+	// Attributes are what selectors select by. The cache copies what it keeps.
+	Attributes(obj runtime.Object) (labels.Set, fields.Set)
+	// Encode is an object in one form: without a line break at the end of JSON, with the "k8s\0" envelope around protobuf.
+	// It must leave obj as it was and must not keep it. The result is shared by all readers.
+	Encode(obj runtime.Object, form Form) ([]byte, error)
+}
