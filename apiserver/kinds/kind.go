@@ -76,6 +76,8 @@ type Kind struct {
 	Columns []ColumnDefinition
 	// Cells is a row of the Table, a cell for each of Columns.
 	Cells func(obj runtime.Object) []any
+	// RowConditions mark a row of the Table (a pod that has ended: Completed). Nil for nearly all kinds.
+	RowConditions func(obj runtime.Object) []metav1.TableRowCondition
 
 	// Subresources by name: "status", "scale", "binding", ...
 	Subresources map[string]*Subresource
@@ -99,6 +101,9 @@ type Kind struct {
 	// Create answers a create of a Virtual kind. namespace is empty for cluster-scoped ones.
 	Create func(ctx context.Context, store Store, req *Request, namespace string, obj runtime.Object) (runtime.Object, error)
 
+	// Objects answers get and list of a Virtual kind whose verbs have them (ComponentStatus).
+	Objects func(ctx context.Context, store Store, req *Request) ([]runtime.Object, error)
+
 	// TTL is the life of a stored object in seconds; 0 means for ever. (Events: as --event-ttl says.)
 	TTL func(obj runtime.Object) int64
 	// Uncached kinds are read from etcd, not from the watch cache (Events).
@@ -115,7 +120,8 @@ type Version struct {
 	NewList  func() runtime.Object
 	FromHub  func(runtime.Object) (runtime.Object, error)
 	ToHub    func(runtime.Object) (runtime.Object, error)
-	// FieldAliases maps the version's field selector names to the hub's ("regarding.name" -> "involvedObject.name").
+	// FieldAliases maps the version's field selector names to the hub's ("regarding.name" -> "involvedObject.name"). If
+	// it is not nil it lists all that the version supports beside metadata.name and metadata.namespace.
 	FieldAliases map[string]string
 }
 
@@ -176,7 +182,9 @@ type Request struct {
 	Subresource string
 	Namespace   string
 	Name        string
-	DryRun      bool
+	// GroupVersion is the version that the client speaks, where a kind is served in several (Events, autoscalers).
+	GroupVersion schema.GroupVersion
+	DryRun       bool
 	User        UserInfo
 	// Now is the time that the request's timestamps carry.
 	Now time.Time

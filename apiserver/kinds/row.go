@@ -48,15 +48,16 @@ type Row[T Object] struct {
 	Revalidate bool
 
 	Default               func(T)
-	PrepareCreate         func(*Request, T)    // after the common part
-	PrepareUpdate         func(*Request, T, T) // after the common part
-	Validate              func(*Request, T) field.ErrorList    // after metadata
-	ValidateUpdate        func(*Request, T, T) field.ErrorList // after metadata
+	PrepareCreate         func(*Request, T)                       // after the common part
+	PrepareUpdate         func(*Request, T, T)                    // after the common part
+	Validate              func(*Request, T) field.ErrorList       // after metadata
+	ValidateUpdate        func(*Request, T, T) field.ErrorList    // after metadata
 	Warnings              func(req *Request, obj, old T) []string // old is nil on create
 	AllowCreateOnUpdate   bool
 	NoUnconditionalUpdate bool
 	Fields                func(T) fields.Set
 	Columns               []Column[T]
+	RowConditions         func(T) []metav1.TableRowCondition
 	NoStatus              bool // has a Status field but no status subresource
 	StatusOnCreate        bool // keeps what a client puts into status on create
 	PrepareStatus         func(*Request, T, T)
@@ -220,6 +221,9 @@ func Define[T Object](r Row[T]) *Kind {
 			out[i] = r.Columns[i].Cell(o.(T))
 		}
 		return out
+	}
+	if r.RowConditions != nil {
+		k.RowConditions = func(o runtime.Object) []metav1.TableRowCondition { return r.RowConditions(o.(T)) }
 	}
 	for name, s := range r.Subresources {
 		k.Subresources[name] = s
