@@ -2,6 +2,7 @@ package request
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
@@ -9,44 +10,67 @@ import (
 // User is who a request comes from.
 type User = kinds.UserInfo
 
-type contextKey int
+// State is all that the handler chain finds out about one request. It is one value in the context, and not one a
+// handler, because every context costs a copy of the request.
+type State struct {
+	// Info never changes. User is set by authentication and replaced by impersonation; what it points to never changes.
+	Info *Info
+	User *User
+	// AuditID names the request in the audit log, in the answer's header and in logs.
+	AuditID string
+	// Impersonator is who really asks, where User is impersonated.
+	Impersonator *User
+	// Notes are annotations for the audit event (why authorization allowed, what admission found); nil where nobody
+	// listens. They are used by the goroutine that serves the request alone.
+	Notes map[string]string
 
-const (
-	infoKey contextKey = iota
-	userKey
-	auditKey
-	warningsKey
-)
+	warnings warnings
+}
 
-// WithInfo returns a context that carries info.
-func WithInfo(ctx context.Context, info *Info) context.Context {
-	return context.WithValue(ctx, infoKey, info)
+// Note adds an annotation for the audit event.
+func (s *State) Note(key, value string) {
+	if s.Notes == nil {
+		s.Notes = map[string]string{}
+	}
+	s.Notes[key] = value
+}
+
+type stateKey struct{}
+
+// WithState returns a context that carries state.
+func WithState(ctx context.Context, state *State) context.Context {
+	return context.WithValue(ctx, stateKey{}, state)
+}
+
+// StateFrom is the state of ctx's request, or nil outside of one.
+func StateFrom(ctx context.Context) *State {
+	s, _ := ctx.Value(stateKey{}).(*State)
+	return s
 }
 
 // InfoFrom is what the request asks for, or nil outside a request.
 func InfoFrom(ctx context.Context) *Info {
-	info, _ := ctx.Value(infoKey).(*Info)
-	return info
-}
-
-// WithUser returns a context that carries the user that the request acts as.
-func WithUser(ctx context.Context, user *User) context.Context {
-	return context.WithValue(ctx, userKey, user)
+	if s := StateFrom(ctx); s != nil {
+		return s.Info
+	}
+	return nil
 }
 
 // UserFrom is the user that the request acts as, or nil before authentication. It is shared: never change it.
 func UserFrom(ctx context.Context) *User {
-	user, _ := ctx.Value(userKey).(*User)
-	return user
-}
-
-// WithAuditID returns a context that carries the request's audit ID.
-func WithAuditID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, auditKey, id)
+	if s := StateFrom(ctx); s != nil {
+		return s.User
+	}
+	return nil
 }
 
 // AuditIDFrom is the ID under which audit log, answer header and logs name the request.
 func AuditIDFrom(ctx context.Context) string {
-	id, _ := ctx.Value(auditKey).(string)
-	return id
+	if s := StateFrom(ctx); s != nil {
+		return s.AuditID
+	}
+	return ""
 }
+
+// WithWarnings makes header, which must not have been sent yet, the one that Warn writes to.
+func (s *State) WithWarnings(header http.Header) { s.warnings.header = header }

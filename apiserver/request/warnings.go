@@ -3,17 +3,18 @@ package request
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// Warnings collects the texts that an answer carries in Warning headers, each once.
-type Warnings struct {
+// warnings collects the texts that an answer carries in Warning headers, each once.
+type warnings struct {
 	mu     sync.Mutex
 	header http.Header
-	seen   map[string]bool
+	seen   []string
 	// size counts bytes: past maxWarnings texts are cut, and past twice that dropped, so that headers stay small.
 	size int
 }
@@ -23,23 +24,19 @@ const (
 	warningShort = 256
 )
 
-// WithWarnings returns a context whose warnings go into header, which must not have been sent yet when they are added.
-func WithWarnings(ctx context.Context, header http.Header) context.Context {
-	return context.WithValue(ctx, warningsKey, &Warnings{header: header, seen: map[string]bool{}})
-}
-
 // Warn adds a warning to the answer of ctx's request. Outside a request it does nothing.
 func Warn(ctx context.Context, text string) {
-	w, _ := ctx.Value(warningsKey).(*Warnings)
-	if w == nil || text == "" {
+	s := StateFrom(ctx)
+	if s == nil || text == "" {
 		return
 	}
+	w := &s.warnings
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.seen[text] || w.size > 2*maxWarnings {
+	if w.header == nil || slices.Contains(w.seen, text) || w.size > 2*maxWarnings {
 		return
 	}
-	w.seen[text] = true
+	w.seen = append(w.seen, text)
 	if w.size > maxWarnings {
 		text = shorten(text, warningShort)
 	}
