@@ -94,6 +94,11 @@ type Kind struct {
 	PrepareDelete func(req *Request, obj runtime.Object)
 	// HasFinalizers reports finalizers kept outside metadata.finalizers (Namespace: spec.finalizers).
 	HasFinalizers func(obj runtime.Object) bool
+	// ReturnDeleted: a DELETE that removes the object answers with it instead of with a Status.
+	ReturnDeleted bool
+	// Resets are the paths that a write of the main resource does not change whatever it says ("status"), and which its
+	// writer therefore does not come to own.
+	Resets []string
 	// DefaultGarbageCollection is the propagation policy where the request names none and no finalizer stands: orphan
 	// for none of the GA kinds except ReplicationController's old API; nil means background.
 	DefaultOrphan bool
@@ -154,6 +159,10 @@ type UpdateDoor struct {
 	Validate func(req *Request, obj, old runtime.Object) field.ErrorList
 	// Warnings may be nil.
 	Warnings func(req *Request, obj, old runtime.Object) []string
+	// Resets are the paths that this door does not change ("spec", "metadata.labels"); see Kind.Resets.
+	Resets []string
+	// Owns, if set, are the only paths that a writer through this door comes to own; * stands for any list item.
+	Owns []string
 }
 
 // ScaleDoor reads and writes the replica count of the parent.
@@ -185,7 +194,7 @@ type Request struct {
 	// GroupVersion is the version that the client speaks, where a kind is served in several (Events, autoscalers).
 	GroupVersion schema.GroupVersion
 	DryRun       bool
-	User        UserInfo
+	User         UserInfo
 	// Now is the time that the request's timestamps carry.
 	Now time.Time
 }

@@ -68,6 +68,9 @@ type Row[T Object] struct {
 	GracePeriod           func(T, *metav1.DeleteOptions) (int64, bool)
 	PrepareDelete         func(*Request, T)
 	HasFinalizers         func(T) bool
+	ReturnDeleted         bool
+	Resets                []string // default: status, where it has a subresource of its own
+	StatusResets          []string // default: spec
 	TTL                   func(T) int64
 	Uncached              bool
 }
@@ -115,7 +118,7 @@ func Define[T Object](r Row[T]) *Kind {
 		GVK: gvk, ListKind: listGVK.Kind, Resource: r.Resource, Singular: r.Singular, ShortNames: r.ShortNames,
 		Categories: r.Categories, Scope: r.Scope, Verbs: r.Verbs, EtcdPrefix: r.EtcdPrefix, StoredJSON: r.StoredJSON,
 		AllowCreateOnUpdate: r.AllowCreateOnUpdate, AllowUnconditionalUpdate: !r.NoUnconditionalUpdate,
-		Uncached: r.Uncached, Subresources: map[string]*Subresource{},
+		Uncached: r.Uncached, ReturnDeleted: r.ReturnDeleted, Resets: r.Resets, Subresources: map[string]*Subresource{},
 		New:     func() runtime.Object { return newT() },
 		NewList: func() runtime.Object { return mustNew(listGVK) },
 	}
@@ -229,7 +232,14 @@ func Define[T Object](r Row[T]) *Kind {
 		k.Subresources[name] = s
 	}
 	if hasStatus && !r.NoStatus {
+		if k.Resets == nil {
+			k.Resets = []string{"status"}
+		}
+		if r.StatusResets == nil {
+			r.StatusResets = []string{"spec"}
+		}
 		k.Subresources["status"] = &Subresource{GVK: gvk, Verbs: []string{"get", "patch", "update"}, Update: &UpdateDoor{
+			Resets: r.StatusResets,
 			Prepare: func(req *Request, o, old runtime.Object) {
 				obj, before := o.(T), old.(T)
 				keepAllButStatus(obj, before)
