@@ -1,0 +1,42 @@
+// Package all is the list of all built-in kinds. Nothing registers itself: a kind that is not here is not served.
+package all
+
+import (
+	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/apps"
+	"github.com/skiff-project/skiff/apiserver/kinds/authentication"
+	"github.com/skiff-project/skiff/apiserver/kinds/authorization"
+	"github.com/skiff-project/skiff/apiserver/kinds/batch"
+	"github.com/skiff-project/skiff/apiserver/kinds/certificates"
+	"github.com/skiff-project/skiff/apiserver/kinds/coordination"
+	"github.com/skiff-project/skiff/apiserver/kinds/core"
+	"github.com/skiff-project/skiff/apiserver/kinds/discovery"
+	"github.com/skiff-project/skiff/apiserver/kinds/networking"
+	"github.com/skiff-project/skiff/apiserver/kinds/node"
+	"github.com/skiff-project/skiff/apiserver/kinds/policy"
+	"github.com/skiff-project/skiff/apiserver/kinds/rbac"
+	"github.com/skiff-project/skiff/apiserver/kinds/scheduling"
+	"github.com/skiff-project/skiff/apiserver/kinds/storage"
+)
+
+// All lists every kind once, the groups in the order of upstream's discovery.
+var All = []*kinds.Kind{
+	core.Binding, core.ComponentStatus, core.ConfigMap, core.Endpoints, core.Event, core.LimitRange, core.Namespace, core.Node,
+	core.PersistentVolumeClaim, core.PersistentVolume, core.Pod, core.PodTemplate, core.ReplicationController,
+	core.ResourceQuota, core.Secret, core.ServiceAccount, core.Service,
+	apps.ControllerRevision, apps.DaemonSet, apps.Deployment, apps.ReplicaSet, apps.StatefulSet,
+	authentication.SelfSubjectReview, authentication.TokenReview,
+	authorization.LocalSubjectAccessReview, authorization.SelfSubjectAccessReview, authorization.SelfSubjectRulesReview,
+	authorization.SubjectAccessReview,
+	batch.CronJob, batch.Job,
+	certificates.CertificateSigningRequest, certificates.ClusterTrustBundle, certificates.PodCertificateRequest,
+	networking.IngressClass, networking.Ingress, networking.IPAddress, networking.NetworkPolicy, networking.ServiceCIDR,
+	policy.PodDisruptionBudget,
+	rbac.ClusterRoleBinding, rbac.ClusterRole, rbac.RoleBinding, rbac.Role,
+	storage.CSIDriver, storage.CSINode, storage.CSIStorageCapacity, storage.StorageClass, storage.VolumeAttachment,
+	storage.VolumeAttributesClass,
+	scheduling.PriorityClass,
+	coordination.Lease,
+	node.RuntimeClass,
+	discovery.EndpointSlice,
+}

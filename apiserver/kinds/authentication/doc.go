@@ -1,0 +1,2 @@
+// Package authentication holds the rows of reviews: questions about who somebody is, answered and never stored.
+package authentication

@@ -1,0 +1,2 @@
+// Package authorization holds the rows of reviews: questions about what somebody may do, answered and never stored.
+package authorization

@@ -1,0 +1,2 @@
+// Package batch holds the rows of Jobs and CronJobs.
+package batch

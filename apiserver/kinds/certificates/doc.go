@@ -1,0 +1,2 @@
+// Package certificates holds the rows of certificate signing requests and trust bundles.
+package certificates

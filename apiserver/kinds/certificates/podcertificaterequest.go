@@ -1,0 +1,50 @@
+package certificates
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
+)
+
+// PodCertificateRequest asks a signer for a certificate on behalf of a pod.
+var PodCertificateRequest = kinds.Define(kinds.Row[*certificatesv1.PodCertificateRequest]{
+	Resource: "podcertificaterequests", Scope: kinds.Namespaced, StorageVersion: "v1beta1", Generation: kinds.GenerationNever,
+	Fields: func(r *certificatesv1.PodCertificateRequest) fields.Set {
+		return fields.Set{"spec.signerName": r.Spec.SignerName, "spec.podName": r.Spec.PodName, "spec.nodeName": string(r.Spec.NodeName)}
+	},
+	Columns: podCertificateColumns(),
+})
+
+func podCertificateColumns() []kinds.Column[*certificatesv1.PodCertificateRequest] {
+	type pcr = *certificatesv1.PodCertificateRequest
+	spec := certificatesv1.PodCertificateRequestSpec{}
+	return []kinds.Column[pcr]{
+		kinds.NameColumn[pcr](),
+		{Name: "PodName", Description: kinds.Doc(spec, "podName"), Cell: func(r pcr) any { return r.Spec.PodName }},
+		{Name: "ServiceAccountName", Description: kinds.Doc(spec, "serviceAccountName"), Cell: func(r pcr) any { return r.Spec.ServiceAccountName }},
+		{Name: "NodeName", Description: kinds.Doc(spec, "nodeName"), Cell: func(r pcr) any { return string(r.Spec.NodeName) }},
+		{Name: "SignerName", Description: kinds.Doc(spec, "signerName"), Cell: func(r pcr) any { return r.Spec.SignerName }},
+		{Name: "State", Description: "Is the request Pending, Issued, Denied, or Failed?", Cell: func(r pcr) any {
+			for _, c := range r.Status.Conditions {
+				switch c.Type {
+				case "Issued", "Denied", "Failed":
+					return c.Type
+				}
+			}
+			return "Pending"
+		}},
+		{Name: "UnverifiedUserAnnotations", Description: kinds.Doc(spec, "unverifiedUserAnnotations"), Cell: func(r pcr) any {
+			pairs := make([]string, 0, len(r.Spec.UnverifiedUserAnnotations))
+			for k, v := range r.Spec.UnverifiedUserAnnotations {
+				pairs = append(pairs, fmt.Sprintf("%s=%s", k, v))
+			}
+			sort.Strings(pairs)
+			return strings.Join(pairs, ",")
+		}},
+	}
+}

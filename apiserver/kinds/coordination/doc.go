@@ -1,0 +1,2 @@
+// Package coordination holds the row of Leases.
+package coordination

@@ -1,0 +1,13 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
+)
+
+// LimitRange bounds and fills in the resources of a namespace's pods and claims.
+var LimitRange = kinds.Define(kinds.Row[*corev1.LimitRange]{
+	Resource: "limitranges", ShortNames: []string{"limits"}, Scope: kinds.Namespaced,
+	Columns: kinds.PlainColumns[*corev1.LimitRange](),
+})

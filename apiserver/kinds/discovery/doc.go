@@ -1,0 +1,2 @@
+// Package discovery holds the row of EndpointSlices.
+package discovery

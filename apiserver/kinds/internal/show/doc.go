@@ -1,0 +1,2 @@
+// Package show words the table cells that several kinds have in common.
+package show

@@ -1,0 +1,2 @@
+// Package networking holds the rows of address ranges, ingresses and network policies.
+package networking

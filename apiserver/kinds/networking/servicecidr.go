@@ -1,0 +1,46 @@
+package networking
+
+import (
+	"fmt"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
+)
+
+// ServiceCIDR is a range that Services get their addresses from.
+var ServiceCIDR = kinds.Define(kinds.Row[*networkingv1.ServiceCIDR]{
+	Resource: "servicecidrs",
+	Columns: []kinds.Column[*networkingv1.ServiceCIDR]{
+		kinds.NameColumn[*networkingv1.ServiceCIDR](),
+		{Name: "CIDRs", Description: kinds.Doc(networkingv1.ServiceCIDRSpec{}, "cidrs"),
+			Cell: func(c *networkingv1.ServiceCIDR) any { return strings.Join(c.Spec.CIDRs, ",") }},
+		kinds.AgeColumn[*networkingv1.ServiceCIDR](),
+	},
+})
+
+// IPAddress is one address in use; its name is the address.
+var IPAddress = kinds.Define(kinds.Row[*networkingv1.IPAddress]{
+	Resource: "ipaddresses", ShortNames: []string{"ip"}, Name: kinds.AnyName, Generation: kinds.GenerationAlways,
+	Columns: []kinds.Column[*networkingv1.IPAddress]{
+		kinds.NameColumn[*networkingv1.IPAddress](),
+		{Name: "ParentRef", Description: kinds.Doc(networkingv1.IPAddressSpec{}, "parentRef"),
+			Cell: func(a *networkingv1.IPAddress) any { return parentText(a.Spec.ParentRef) }},
+	},
+})
+
+// parentText joins what the reference names, leaving out what it does not.
+func parentText(ref *networkingv1.ParentReference) string {
+	if ref == nil {
+		return "<none>"
+	}
+	text := ref.Resource
+	if ref.Group != "" {
+		text = fmt.Sprintf("%s.%s", ref.Resource, ref.Group)
+	}
+	if ref.Namespace != "" {
+		text += "/" + ref.Namespace
+	}
+	return text + "/" + ref.Name
+}

@@ -1,0 +1,2 @@
+// Package node holds the row of RuntimeClasses.
+package node

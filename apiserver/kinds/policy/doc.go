@@ -1,0 +1,2 @@
+// Package policy holds the row of PodDisruptionBudgets.
+package policy

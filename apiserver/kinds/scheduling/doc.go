@@ -1,0 +1,2 @@
+// Package scheduling holds the row of PriorityClasses.
+package scheduling
