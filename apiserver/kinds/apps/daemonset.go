@@ -11,6 +11,7 @@ import (
 // DaemonSet keeps a pod on every node that it selects.
 var DaemonSet = kinds.Define(kinds.Row[*appsv1.DaemonSet]{
 	Resource: "daemonsets", ShortNames: []string{"ds"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Default: defaultDaemonSet,
 	Columns: daemonSetColumns(),
 })
 

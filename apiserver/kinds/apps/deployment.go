@@ -14,6 +14,7 @@ import (
 // Deployment rolls out ReplicaSets.
 var Deployment = kinds.Define(kinds.Row[*appsv1.Deployment]{
 	Resource: "deployments", ShortNames: []string{"deploy"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Default: defaultDeployment,
 	Columns: deploymentColumns(),
 	Scale: &kinds.Scale[*appsv1.Deployment]{
 		Get: func(d *appsv1.Deployment) (int32, int32, string) {

@@ -11,6 +11,7 @@ import (
 // ReplicaSet keeps a number of pods of one template.
 var ReplicaSet = kinds.Define(kinds.Row[*appsv1.ReplicaSet]{
 	Resource: "replicasets", ShortNames: []string{"rs"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Default: defaultReplicaSet,
 	Columns: replicaSetColumns(),
 	Scale: &kinds.Scale[*appsv1.ReplicaSet]{
 		Get: func(rs *appsv1.ReplicaSet) (int32, int32, string) {

@@ -13,6 +13,7 @@ import (
 // StatefulSet keeps pods with names and volumes of their own.
 var StatefulSet = kinds.Define(kinds.Row[*appsv1.StatefulSet]{
 	Resource: "statefulsets", ShortNames: []string{"sts"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Default: defaultStatefulSet,
 	Columns: append([]kinds.Column[*appsv1.StatefulSet]{
 		kinds.NameColumn[*appsv1.StatefulSet](),
 		{Name: "Ready", Description: "Number of the pod with ready state", Cell: func(s *appsv1.StatefulSet) any {

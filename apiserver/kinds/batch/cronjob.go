@@ -11,6 +11,7 @@ import (
 // CronJob starts Jobs at times.
 var CronJob = kinds.Define(kinds.Row[*batchv1.CronJob]{
 	Resource: "cronjobs", ShortNames: []string{"cj"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Default: defaultCronJob,
 	Columns: cronJobColumns(),
 })
 

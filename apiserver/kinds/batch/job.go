@@ -20,6 +20,7 @@ var Job = kinds.Define(kinds.Row[*batchv1.Job]{
 	Fields: func(j *batchv1.Job) fields.Set {
 		return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 	},
+	Default: defaultJob,
 	Columns: jobColumns(),
 })
 

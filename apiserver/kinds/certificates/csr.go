@@ -80,4 +80,3 @@ func csrCondition(c *certificatesv1.CertificateSigningRequest) string {
 	}
 	return strings.Join(words, ",")
 }
-

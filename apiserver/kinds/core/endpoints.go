@@ -14,6 +14,7 @@ import (
 // Endpoints are the addresses behind a Service, in one object; EndpointSlices are their successors.
 var Endpoints = kinds.Define(kinds.Row[*corev1.Endpoints]{
 	Resource: "endpoints", ShortNames: []string{"ep"}, Scope: kinds.Namespaced, EtcdPrefix: "services/endpoints",
+	Default: defaultEndpoints,
 	Columns: []kinds.Column[*corev1.Endpoints]{
 		kinds.NameColumn[*corev1.Endpoints](),
 		{Name: "Endpoints", Description: kinds.Doc(corev1.Endpoints{}, "subsets"),

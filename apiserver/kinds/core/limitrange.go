@@ -9,5 +9,6 @@ import (
 // LimitRange bounds and fills in the resources of a namespace's pods and claims.
 var LimitRange = kinds.Define(kinds.Row[*corev1.LimitRange]{
 	Resource: "limitranges", ShortNames: []string{"limits"}, Scope: kinds.Namespaced,
+	Default: defaultLimitRange,
 	Columns: kinds.PlainColumns[*corev1.LimitRange](),
 })

@@ -15,6 +15,7 @@ var Node = kinds.Define(kinds.Row[*corev1.Node]{
 	Fields: func(n *corev1.Node) fields.Set {
 		return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 	},
+	Default: defaultNode,
 	Columns: nodeColumns(),
 	Subresources: map[string]*kinds.Subresource{
 		"proxy": {GVK: corev1.SchemeGroupVersion.WithKind("NodeProxyOptions"), Connect: "proxy",

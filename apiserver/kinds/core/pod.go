@@ -13,6 +13,7 @@ import (
 var Pod = kinds.Define(kinds.Row[*corev1.Pod]{
 	Resource: "pods", ShortNames: []string{"po"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	Fields:  podFields,
+	Default: defaultPod,
 	Columns: podColumns(),
 	Subresources: map[string]*kinds.Subresource{
 		"attach":      connectDoor("PodAttachOptions", "attach", "create", "get"),

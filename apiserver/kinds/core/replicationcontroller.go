@@ -18,6 +18,7 @@ var ReplicationController = kinds.Define(kinds.Row[*corev1.ReplicationController
 	Fields: func(rc *corev1.ReplicationController) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}
 	},
+	Default: defaultReplicationController,
 	Columns: append([]kinds.Column[*corev1.ReplicationController]{
 		kinds.NameColumn[*corev1.ReplicationController](),
 		{Name: "Desired", Type: "integer", Description: kinds.Doc(corev1.ReplicationControllerSpec{}, "replicas"),

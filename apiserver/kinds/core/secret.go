@@ -10,7 +10,8 @@ import (
 // Secret is what pods read and others should not.
 var Secret = kinds.Define(kinds.Row[*corev1.Secret]{
 	Resource: "secrets", Scope: kinds.Namespaced,
-	Fields: func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+	Fields:  func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+	Default: defaultSecret,
 	Columns: []kinds.Column[*corev1.Secret]{
 		kinds.NameColumn[*corev1.Secret](),
 		{Name: "Type", Description: kinds.Doc(corev1.Secret{}, "type"), Cell: func(s *corev1.Secret) any { return string(s.Type) }},

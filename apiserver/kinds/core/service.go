@@ -14,6 +14,7 @@ var Service = kinds.Define(kinds.Row[*corev1.Service]{
 	Fields: func(s *corev1.Service) fields.Set {
 		return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 	},
+	Default: defaultService,
 	Columns: serviceColumns(),
 	Subresources: map[string]*kinds.Subresource{
 		"proxy": connectDoor("ServiceProxyOptions", "proxy", "create", "delete", "get", "patch", "update"),

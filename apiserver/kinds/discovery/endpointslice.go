@@ -13,6 +13,7 @@ import (
 // EndpointSlice is a part of the addresses behind a Service.
 var EndpointSlice = kinds.Define(kinds.Row[*discoveryv1.EndpointSlice]{
 	Resource: "endpointslices", Scope: kinds.Namespaced, Generation: kinds.GenerationAlways,
+	Default: defaultEndpointSlice,
 	Columns: []kinds.Column[*discoveryv1.EndpointSlice]{
 		kinds.NameColumn[*discoveryv1.EndpointSlice](),
 		{Name: "AddressType", Description: kinds.Doc(discoveryv1.EndpointSlice{}, "addressType"),

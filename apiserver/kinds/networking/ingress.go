@@ -81,6 +81,7 @@ func addressText(points []networkingv1.IngressLoadBalancerIngress) string {
 // IngressClass names an ingress controller.
 var IngressClass = kinds.Define(kinds.Row[*networkingv1.IngressClass]{
 	Resource: "ingressclasses", Generation: kinds.GenerationAlways,
+	Default: defaultIngressClass,
 	Columns: []kinds.Column[*networkingv1.IngressClass]{
 		kinds.NameColumn[*networkingv1.IngressClass](),
 		{Name: "Controller", Description: "Controller that is responsible for handling this class",
@@ -103,6 +104,7 @@ var IngressClass = kinds.Define(kinds.Row[*networkingv1.IngressClass]{
 // NetworkPolicy says which traffic pods accept and send.
 var NetworkPolicy = kinds.Define(kinds.Row[*networkingv1.NetworkPolicy]{
 	Resource: "networkpolicies", ShortNames: []string{"netpol"}, Scope: kinds.Namespaced, Generation: kinds.GenerationAlways,
+	Default: defaultNetworkPolicy,
 	Columns: []kinds.Column[*networkingv1.NetworkPolicy]{
 		kinds.NameColumn[*networkingv1.NetworkPolicy](),
 		{Name: "Pod-Selector", Description: kinds.Doc(networkingv1.NetworkPolicySpec{}, "podSelector"),
@@ -110,4 +112,3 @@ var NetworkPolicy = kinds.Define(kinds.Row[*networkingv1.NetworkPolicy]{
 		kinds.AgeColumn[*networkingv1.NetworkPolicy](),
 	},
 })
-

@@ -1,15 +1,18 @@
 package scheduling
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/fill"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
 )
 
 // PriorityClass names a priority of pods.
 var PriorityClass = kinds.Define(kinds.Row[*schedulingv1.PriorityClass]{
 	Resource: "priorityclasses", ShortNames: []string{"pc"}, Generation: kinds.GenerationAlways,
+	Default: func(c *schedulingv1.PriorityClass) { fill.Nil(&c.PreemptionPolicy, corev1.PreemptLowerPriority) },
 	Columns: []kinds.Column[*schedulingv1.PriorityClass]{
 		kinds.NameColumn[*schedulingv1.PriorityClass](),
 		{Name: "Value", Type: "integer", Description: kinds.Doc(schedulingv1.PriorityClass{}, "value"),

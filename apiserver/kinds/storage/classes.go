@@ -10,6 +10,7 @@ import (
 // StorageClass names a way to make volumes.
 var StorageClass = kinds.Define(kinds.Row[*storagev1.StorageClass]{
 	Resource: "storageclasses", ShortNames: []string{"sc"}, Generation: kinds.GenerationNever,
+	Default: defaultStorageClass,
 	Columns: storageClassColumns(),
 })
 

@@ -12,6 +12,7 @@ import (
 // CSIDriver says what a volume driver needs of the cluster.
 var CSIDriver = kinds.Define(kinds.Row[*storagev1.CSIDriver]{
 	Resource: "csidrivers", Generation: kinds.GenerationAlways,
+	Default: defaultCSIDriver,
 	Columns: csiDriverColumns(),
 })
 
