@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -42,8 +43,45 @@ func NewCompactor(store *Store, interval time.Duration, log *slog.Logger) *Compa
 	return &Compactor{store: store, interval: interval, log: log}
 }
 
+// Compacted is the revision below which history is gone, as far as a running Compactor of this Store knows: by its own
+// compactions and by those of others.
+func (s *Store) Compacted() int64 { return s.compacted.Load() }
+
+func (s *Store) sawCompaction(value []byte) {
+	to, err := strconv.ParseInt(string(value), 10, 64)
+	for err == nil {
+		was := s.compacted.Load()
+		if to <= was || s.compacted.CompareAndSwap(was, to) {
+			return
+		}
+	}
+}
+
+// follow learns of other servers' compactions as they happen.
+func (c *Compactor) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		if resp, err := c.store.client.Get(ctx, compactKey); err == nil {
+			for _, kv := range resp.Kvs {
+				c.store.sawCompaction(kv.Value)
+			}
+			for resp := range c.store.watches.Watch(ctx, compactKey, clientv3.WithRev(resp.Header.Revision+1)) {
+				for _, e := range resp.Events {
+					c.store.sawCompaction(e.Kv.Value)
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // Run compacts until ctx ends.
 func (c *Compactor) Run(ctx context.Context) error {
+	var following sync.WaitGroup
+	defer following.Wait()
+	following.Go(func() { c.follow(ctx) })
 	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()
 	for {

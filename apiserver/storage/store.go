@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -52,6 +53,8 @@ type Store struct {
 	cfg     Config
 	leases  leases
 	index   readIndex
+	// compacted is the revision below which a Compactor knows history to be gone.
+	compacted atomic.Int64
 }
 
 // New makes a Store on a client of an embedded or an external etcd. The client stays the caller's to close.

@@ -50,11 +50,18 @@ func (s *Store) Watch(ctx context.Context, prefix string, after int64, before bo
 	return &Stream{store: s, ctx: ctx, cancel: cancel, ch: s.watches.Watch(ctx, s.in(prefix), opts...)}
 }
 
-// Next waits for news. After an error the stream is at its end: ErrCompacted means that changes after the given revision
-// are lost; after any other the caller may watch again from where it stands.
-func (w *Stream) Next() (Batch, error) {
+// Next waits for news; when ctx ends first, nothing is lost and it may be called again. After any other error the stream is
+// at its end: ErrCompacted means that changes after the given revision are lost; else the caller may watch again from where
+// it stands.
+func (w *Stream) Next(ctx context.Context) (Batch, error) {
 	for {
-		resp, ok := <-w.ch
+		var resp clientv3.WatchResponse
+		var ok bool
+		select {
+		case resp, ok = <-w.ch:
+		case <-ctx.Done():
+			return Batch{}, ctx.Err()
+		}
 		if !ok {
 			if err := w.ctx.Err(); err != nil {
 				return Batch{}, err

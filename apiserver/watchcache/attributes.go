@@ -18,20 +18,51 @@ type Fields struct{ pairs []pair }
 
 type pair struct{ name, value unique.Handle[string] }
 
+func makeLabels(set labels.Set, before Labels) Labels {
+	if same(set, before.pairs) {
+		return before
+	}
+	return Labels{makePairs(set)}
+}
+
+func makeFields(set fields.Set, before Fields) Fields {
+	if same(set, before.pairs) {
+		return before
+	}
+	return Fields{makePairs(set)}
+}
+
+// implied are the fields that an Object knows without keeping them.
+func implied(name string) bool { return name == "metadata.name" || name == "metadata.namespace" }
+
 func makePairs[M ~map[string]string](set M) []pair {
 	if len(set) == 0 {
 		return nil
 	}
 	pairs := make([]pair, 0, len(set))
 	for name, value := range set {
-		pairs = append(pairs, pair{unique.Make(name), unique.Make(value)})
+		if !implied(name) {
+			pairs = append(pairs, pair{unique.Make(name), unique.Make(value)})
+		}
 	}
 	slices.SortFunc(pairs, func(a, b pair) int { return cmp.Compare(a.name.Value(), b.name.Value()) })
-	return pairs
+	return slices.Clip(pairs)
 }
 
-func makeLabels(set labels.Set) Labels { return Labels{makePairs(set)} }
-func makeFields(set fields.Set) Fields { return Fields{makePairs(set)} }
+// same says that pairs are those of set. Most changes of an object change no label and no field.
+func same[M ~map[string]string](set M, pairs []pair) bool {
+	n := 0
+	for name, value := range set {
+		if implied(name) {
+			continue
+		}
+		n++
+		if v, ok := lookup(pairs, name); !ok || v != value {
+			return false
+		}
+	}
+	return n == len(pairs)
+}
 
 func lookup(pairs []pair, name string) (string, bool) {
 	// Sets are small: a few comparisons in a row beat a binary search.
@@ -64,4 +95,17 @@ func toMap[M ~map[string]string](pairs []pair) M {
 		set[p.name.Value()] = p.value.Value()
 	}
 	return set
+}
+
+// shareWith gives up what is equal to another object's for that.
+func (o *Object) shareWith(other *Object) {
+	if other == nil {
+		return
+	}
+	if slices.Equal(o.Labels.pairs, other.Labels.pairs) {
+		o.Labels = other.Labels
+	}
+	if slices.Equal(o.Fields.pairs, other.Fields.pairs) {
+		o.Fields = other.Fields
+	}
 }

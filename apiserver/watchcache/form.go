@@ -33,7 +33,7 @@ type Form struct {
 }
 
 // Codec is what the cache needs to know of a kind. Package wire has one for every row of the table of kinds.
-// It is called from many goroutines, for one object from one at a time.
+// It is called from many goroutines.
 type Codec interface {
 	// New is an empty object of the kind's hub type, for bookmarks.
 	New() runtime.Object
@@ -43,6 +43,6 @@ type Codec interface {
 	// Attributes are what selectors select by. The cache copies what it keeps.
 	Attributes(obj runtime.Object) (labels.Set, fields.Set)
 	// Encode is an object in one form: without a line break at the end of JSON, with the "k8s\0" envelope around protobuf.
-	// It must leave obj as it was and must not keep it. The result is shared by all readers.
+	// obj is shared: it must not be changed, not even for a moment. The result is shared by all readers.
 	Encode(obj runtime.Object, form Form) ([]byte, error)
 }

@@ -1,6 +1,15 @@
 package watchcache
 
 import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"weak"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -13,26 +22,203 @@ type Object struct {
 	UID             types.UID
 	Revision        int64
 	Labels          Labels
-	Fields          Fields
+	// Fields are those beside metadata.name and metadata.namespace.
+	Fields Fields
+
+	codec  Codec
+	stored []byte
+
+	// forms is a list of encodings, newest first. It is read without a lock.
+	forms atomic.Pointer[encoding]
+	// mu guards what follows, and additions to forms.
+	mu sync.Mutex
+	// lately is the decoded object for as long as the garbage collector lets it be: an event is encoded right after it
+	// was decoded, or never.
+	lately weak.Pointer[decoded]
+	// always, if set, is what would otherwise be decoded: of a bookmark, which is not stored, and of a value in etcd that
+	// cannot be decoded.
+	always *decoded
+}
+
+type decoded struct {
+	object runtime.Object
+	err    error
+}
+
+// encoding is the object in one form. lastUsed is the sweep (see sweep.go) before which it was last wanted.
+type encoding struct {
+	form     Form
+	bytes    []byte
+	lastUsed atomic.Uint32
+	next     *encoding
+}
+
+// newObject describes what is stored under a key. obj is the decoded value; before, which may be nil, is the object's
+// predecessor, with which it shares what is equal.
+func newObject(r *Resource, key string, stored []byte, revision int64, obj runtime.Object, before *Object) *Object {
+	o := &Object{Key: key, Revision: revision, codec: r.Codec, stored: stored}
+	o.Namespace, o.Name = split(r, key)
+	o.describe(obj, before)
+	o.lately = weak.Make(&decoded{object: obj})
+	return o
+}
+
+func (o *Object) describe(obj runtime.Object, before *Object) {
+	if m, err := meta.Accessor(obj); err == nil {
+		o.UID = m.GetUID()
+	}
+	l, f := o.codec.Attributes(obj)
+	if before == nil {
+		o.Labels, o.Fields = makeLabels(l, Labels{}), makeFields(f, Fields{})
+		return
+	}
+	o.Labels, o.Fields = makeLabels(l, before.Labels), makeFields(f, before.Fields)
+	if o.UID == before.UID {
+		o.UID = before.UID
+	}
+	if o.Key == before.Key {
+		o.Key, o.Namespace, o.Name = before.Key, before.Namespace, before.Name
+	}
+}
+
+// decodeObject is newObject for a value that nobody has decoded yet. A value that cannot be decoded becomes an object
+// that says so to whoever reads it: left out of a list it would look deleted.
+func decodeObject(r *Resource, key string, stored []byte, revision int64, before *Object) *Object {
+	obj, err := r.Codec.Decode(stored, revision)
+	if err == nil {
+		return newObject(r, key, stored, revision, obj, before)
+	}
+	o := &Object{Key: key, Revision: revision, codec: r.Codec, stored: stored}
+	o.Namespace, o.Name = split(r, key)
+	o.always = &decoded{err: fmt.Errorf("%s in etcd cannot be decoded: %w", key, err)}
+	return o
+}
+
+// split cuts a key into namespace and name, which share its memory.
+func split(r *Resource, key string) (namespace, name string) {
+	name = key[len(r.Prefix):]
+	if r.Namespaced {
+		if i := strings.IndexByte(name, '/'); i >= 0 {
+			return name[:i], name[i+1:]
+		}
+	}
+	return "", name
+}
+
+// as is the object with another revision: a deletion's, or that of a change by which it left a selector.
+func (o *Object) as(revision int64) *Object {
+	ghost := &Object{Key: o.Key, Namespace: o.Namespace, Name: o.Name, UID: o.UID, Revision: revision,
+		Labels: o.Labels, Fields: o.Fields, codec: o.codec, stored: o.stored}
+	if o.Err() != nil {
+		ghost.always = o.always
+	}
+	return ghost
 }
 
 // Bytes is the object in one form, made on first demand. The bytes are shared and must not be changed.
-func (o *Object) Bytes(form Form) ([]byte, error) { panic("in work") }
+func (o *Object) Bytes(form Form) ([]byte, error) {
+	if b := o.encoded(form); b != nil {
+		return b, nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if b := o.encoded(form); b != nil {
+		return b, nil
+	}
+	obj, err := o.shared()
+	if err != nil {
+		return nil, err
+	}
+	b, err := o.codec.Encode(obj, form)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", o.Key, err)
+	}
+	if cap(b)-len(b) > len(b)/8 {
+		b = append(make([]byte, 0, len(b)), b...)
+	}
+	e := &encoding{form: form, bytes: b, next: o.forms.Load()}
+	e.lastUsed.Store(sweeps.Load())
+	o.forms.Store(e)
+	return b, nil
+}
 
-// Decoded is a copy of the object that is the caller's to change.
-func (o *Object) Decoded() (runtime.Object, error) { panic("in work") }
+func (o *Object) encoded(form Form) []byte {
+	for e := o.forms.Load(); e != nil; e = e.next {
+		if e.form == form {
+			if now := sweeps.Load(); e.lastUsed.Load() != now {
+				e.lastUsed.Store(now)
+			}
+			return e.bytes
+		}
+	}
+	return nil
+}
+
+// shared is the decoded object. The caller holds mu.
+func (o *Object) shared() (runtime.Object, error) {
+	if o.always != nil {
+		return o.always.object, o.always.err
+	}
+	if d := o.lately.Value(); d != nil {
+		return d.object, nil
+	}
+	obj, err := o.codec.Decode(o.stored, o.Revision)
+	if err != nil {
+		return nil, fmt.Errorf("%s in etcd cannot be decoded: %w", o.Key, err)
+	}
+	o.lately = weak.Make(&decoded{object: obj})
+	return obj, nil
+}
 
 // Shared is the object to read only: for tables, hooks and admission.
-func (o *Object) Shared() (runtime.Object, error) { panic("in work") }
+func (o *Object) Shared() (runtime.Object, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.shared()
+}
+
+// Decoded is a copy of the object that is the caller's to change.
+func (o *Object) Decoded() (runtime.Object, error) {
+	obj, err := o.Shared()
+	if err != nil {
+		return nil, err
+	}
+	return obj.DeepCopyObject(), nil
+}
 
 // Stored is the value in etcd, to read only.
-func (o *Object) Stored() []byte { panic("in work") }
+func (o *Object) Stored() []byte { return o.stored }
 
-// Prepared is a write that was announced (Reader.Prepare).
-type Prepared struct{}
+// Err says why the value in etcd cannot be decoded; nil if it can.
+func (o *Object) Err() error {
+	if o.always == nil {
+		return nil
+	}
+	return o.always.err
+}
 
-// Done says that the write happened at a revision, and returns what the cache will serve.
-func (p *Prepared) Done(revision int64) *Object { panic("in work") }
+// matches asks selectors, of which nil selects everything. An object that cannot be decoded matches: readers must learn
+// of it.
+func (o *Object) matches(l labels.Selector, f fields.Selector) bool {
+	if l != nil && !l.Matches(o.Labels) && o.Err() == nil {
+		return false
+	}
+	return f == nil || f.Matches((*fieldsOf)(o)) || o.Err() != nil
+}
 
-// Drop says that the write did not happen, or that nobody knows. It does nothing after Done.
-func (p *Prepared) Drop() {}
+// fieldsOf are an object's selectable fields with the two that every kind has.
+type fieldsOf Object
+
+func (o *fieldsOf) Has(name string) bool {
+	return name == "metadata.name" || name == "metadata.namespace" || o.Fields.Has(name)
+}
+
+func (o *fieldsOf) Get(name string) string {
+	switch name {
+	case "metadata.name":
+		return o.Name
+	case "metadata.namespace":
+		return o.Namespace
+	}
+	return o.Fields.Get(name)
+}

@@ -1,0 +1,153 @@
+package watchcache
+
+import (
+	"bytes"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/skiff-project/skiff/apiserver/storage"
+)
+
+// Prepared is a write that was announced (Reader.Prepare). etcd's news of it may come before or after the answer to the
+// writer: whoever is first makes the Object, and both get the same.
+type Prepared struct {
+	from   *pending // nil if the kind is not cached
+	r      *Resource
+	key    string
+	stored []byte
+
+	mu sync.Mutex
+	// object has no revision until it is known; obj, its decoded value, is set until then.
+	object *Object
+	obj    runtime.Object
+	done   bool
+}
+
+func prepare(from *pending, r *Resource, key string, stored []byte, obj runtime.Object, before *Object) *Prepared {
+	return &Prepared{from: from, r: r, key: key, stored: stored, obj: obj, object: newObject(r, key, stored, 0, obj, before)}
+}
+
+// at is the object at a revision. The first revision asked for gets what was prepared. Another one means that two writes
+// stored the same bytes, and is served from those.
+func (p *Prepared) at(revision int64) *Object {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.obj != nil {
+		if m, err := meta.Accessor(p.obj); err == nil {
+			m.SetResourceVersion(strconv.FormatInt(revision, 10))
+		}
+		p.object.Revision, p.obj = revision, nil
+	}
+	if p.object.Revision != revision {
+		return decodeObject(p.r, p.key, p.stored, revision, p.object)
+	}
+	return p.object
+}
+
+// Done says that the write happened at a revision, and returns what the cache will serve.
+func (p *Prepared) Done(revision int64) *Object {
+	o := p.at(revision)
+	p.mu.Lock()
+	p.done = true
+	p.mu.Unlock()
+	return o
+}
+
+// Drop says that the write did not happen, or that nobody knows. It does nothing after Done.
+func (p *Prepared) Drop() {
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
+	if p.from != nil && !done {
+		p.from.remove(p)
+	}
+}
+
+// matches says that a change is the announced write, or one that stored the same. The caller holds pending.mu.
+func (p *Prepared) matches(ch *storage.Change) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.obj == nil {
+		return p.object.Revision == ch.Revision
+	}
+	return bytes.Equal(p.stored, ch.Value)
+}
+
+// pending are the announced writes of a kind whose news has not come.
+type pending struct {
+	resource *Resource
+	current  func(key string) *Object
+
+	count atomic.Int32
+	mu    sync.Mutex
+	byKey map[string][]*Prepared
+}
+
+func (w *pending) add(key string, stored []byte, obj runtime.Object) *Prepared {
+	p := prepare(w, w.resource, key, stored, obj, w.current(key))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.byKey == nil {
+		w.byKey = map[string][]*Prepared{}
+	}
+	w.byKey[key] = append(w.byKey[key], p)
+	w.count.Add(1)
+	return p
+}
+
+// take finds and removes the announced write that a change is the news of.
+func (w *pending) take(ch *storage.Change) *Object {
+	if w.count.Load() == 0 {
+		return nil
+	}
+	w.mu.Lock()
+	var found *Prepared
+	for _, p := range w.byKey[ch.Key] {
+		if p.matches(ch) {
+			found = p
+			break
+		}
+	}
+	if found != nil {
+		w.removeLocked(found)
+	}
+	w.mu.Unlock()
+	if found == nil {
+		return nil
+	}
+	return found.at(ch.Revision)
+}
+
+func (w *pending) remove(p *Prepared) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.removeLocked(p)
+}
+
+func (w *pending) removeLocked(p *Prepared) {
+	all := w.byKey[p.key]
+	for i := range all {
+		if all[i] != p {
+			continue
+		}
+		w.count.Add(-1)
+		if len(all) == 1 {
+			delete(w.byKey, p.key)
+			return
+		}
+		w.byKey[p.key] = append(append([]*Prepared(nil), all[:i]...), all[i+1:]...)
+		return
+	}
+}
+
+// clear forgets all: their news may have been missed.
+func (w *pending) clear() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.byKey = nil
+	w.count.Store(0)
+}

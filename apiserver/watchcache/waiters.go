@@ -1,0 +1,125 @@
+package watchcache
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skiff-project/skiff/apiserver/storage"
+)
+
+// waiters are reads that wait for the hub to reach a revision.
+type waiters struct {
+	// least is the lowest revision waited for, so that a hub with nobody to wake need not lock.
+	least atomic.Int64
+	mu    sync.Mutex
+	all   []waiter
+	// asked is signalled when somebody begins to wait.
+	asked chan struct{}
+}
+
+type waiter struct {
+	revision int64
+	done     chan struct{}
+}
+
+func (w *waiters) wait(ctx context.Context, h *Hub, revision int64) error {
+	if h.revision.Load() >= revision {
+		return nil
+	}
+	done := make(chan struct{})
+	w.mu.Lock()
+	w.all = append(w.all, waiter{revision, done})
+	w.setLeast()
+	w.mu.Unlock()
+	// The hub may have moved on before it could see this waiter.
+	w.reached(h.revision.Load())
+	select {
+	case w.asked <- struct{}{}:
+	default:
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.all {
+		if w.all[i].done == done {
+			w.all = append(w.all[:i], w.all[i+1:]...)
+			w.setLeast()
+			return fmt.Errorf("wait for revision %d: %w", revision, waitError(ctx))
+		}
+	}
+	return nil // it was reached at the same time
+}
+
+func (w *waiters) setLeast() {
+	least := int64(math.MaxInt64)
+	for i := range w.all {
+		least = min(least, w.all[i].revision)
+	}
+	w.least.Store(least)
+}
+
+func (w *waiters) reached(revision int64) {
+	if least := w.least.Load(); least == 0 || least > revision {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	left := w.all[:0]
+	for _, one := range w.all {
+		if one.revision <= revision {
+			close(one.done)
+		} else {
+			left = append(left, one)
+		}
+	}
+	clear(w.all[len(left):])
+	w.all = left
+	w.setLeast()
+}
+
+func (w *waiters) waiting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.all) > 0
+}
+
+// Revisions of keys that no watch of ours sees (compact_rev_key, another program's on a shared etcd) leave a gap behind
+// the last change. A read that waits longer than news take asks etcd how far the watch has come.
+const (
+	newsTake   = 5 * time.Millisecond
+	askAgain   = 20 * time.Millisecond
+	askLeisure = 500 * time.Millisecond // for a revision that is still to happen
+)
+
+func (h *Hub) askProgress(ctx context.Context, stream *storage.Stream) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.waiters.asked:
+		}
+		wait := newsTake
+		for h.waiters.waiting() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+			if !h.waiters.waiting() {
+				break
+			}
+			if err := stream.Progress(); err != nil {
+				break // the stream is broken, which its reader learns, too
+			}
+			wait = min(2*max(wait, askAgain/2), askLeisure)
+		}
+	}
+}
