@@ -1,0 +1,181 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/skiff-project/skiff/controller-manager/identity"
+	"github.com/skiff-project/skiff/pkg/client"
+	"github.com/skiff-project/skiff/pkg/run"
+)
+
+const (
+	firstBackoff = 5 * time.Millisecond
+	maxBackoff   = 2 * time.Minute
+)
+
+// Loop reconciles keys: each by one worker at a time, again after a growing delay when it failed.
+type Loop struct {
+	name      string
+	workers   int
+	reconcile func(ctx context.Context, key string) error
+	queue     workqueue.TypedRateLimitingInterface[string]
+	synced    []cache.InformerSynced
+}
+
+// NewLoop answers a loop that runs under the controller's name, which is also its service account.
+func NewLoop(name string, workers int, reconcile func(ctx context.Context, key string) error) *Loop {
+	return &Loop{
+		name: name, workers: workers, reconcile: reconcile,
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstBackoff, maxBackoff),
+			workqueue.TypedRateLimitingQueueConfig[string]{Name: name},
+		),
+	}
+}
+
+// Add asks for a reconcile of key.
+func (l *Loop) Add(key string) { l.queue.Add(key) }
+
+// AddAfter asks for a reconcile of key after d.
+func (l *Loop) AddAfter(key string, d time.Duration) { l.queue.AddAfter(key, max(d, 0)) }
+
+// Needs says that the loop reads a cache, without being woken by it.
+func (l *Loop) Needs(synced ...cache.InformerSynced) { l.synced = append(l.synced, synced...) }
+
+// Watch wakes the loop for the keys that keysOf finds in an object that was added, changed (in its old and its new state)
+// or deleted. keysOf is called with the informer's objects and must be quick.
+func Watch[T any](l *Loop, informer cache.SharedIndexInformer, keysOf func(T) []string) {
+	WatchChanges(l, informer, func(old, new *T) []string {
+		switch {
+		case old == nil:
+			return keysOf(*new)
+		case new == nil:
+			return keysOf(*old)
+		}
+		return append(keysOf(*old), keysOf(*new)...)
+	})
+}
+
+// WatchChanges is Watch for those who need to know what changed: old is nil for a new object, new for a deleted one.
+func WatchChanges[T any](l *Loop, informer cache.SharedIndexInformer, keysOf func(old, new *T) []string) {
+	add := func(old, new *T) {
+		for _, key := range keysOf(old, new) {
+			l.queue.Add(key)
+		}
+	}
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) {
+			if new, ok := object.(T); ok {
+				add(nil, &new)
+			}
+		},
+		UpdateFunc: func(before, after any) {
+			old, ok := before.(T)
+			new, ok2 := after.(T)
+			if ok && ok2 {
+				add(&old, &new)
+			}
+		},
+		DeleteFunc: func(object any) {
+			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = gone.Obj
+			}
+			if old, ok := object.(T); ok {
+				add(&old, nil)
+			}
+		},
+	})
+	if err != nil {
+		panic(fmt.Sprintf("%s: watch: %v", l.name, err)) // only a stopped informer refuses, and none has been started yet
+	}
+	l.synced = append(l.synced, informer.HasSynced, registration.HasSynced)
+}
+
+// Self is the keysOf of an object that is its own key.
+func Self[T any](object T) []string {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return nil
+	}
+	return []string{Key(accessor.GetNamespace(), accessor.GetName())}
+}
+
+// Key is namespace/name, or the name alone when there is no namespace.
+func Key(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+// SplitKey is the inverse of Key.
+func SplitKey(key string) (namespace, name string) {
+	namespace, name, err := cache.SplitMetaNamespaceKey(key)
+	if err != nil {
+		return "", key
+	}
+	return namespace, name
+}
+
+// Run waits for the caches and then reconciles until ctx ends.
+func (l *Loop) Run(ctx context.Context) error {
+	defer l.queue.ShutDown()
+	if err := client.Sync(ctx, l.synced...); err != nil {
+		return nil // only the end of ctx ends the wait
+	}
+	ctx = identity.As(ctx, l.name)
+	var workers run.Workers
+	for range l.workers {
+		workers.Go(func() {
+			for l.next(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+	l.queue.ShutDown()
+	workers.Wait()
+	return nil
+}
+
+func (l *Loop) next(ctx context.Context) bool {
+	key, stop := l.queue.Get()
+	if stop {
+		return false
+	}
+	defer l.queue.Done(key)
+	err := run.Protect(ctx, func(ctx context.Context) error { return l.reconcile(ctx, key) })
+	var again *againError
+	switch {
+	case err == nil:
+		l.queue.Forget(key)
+	case errors.As(err, &again):
+		l.queue.Forget(key)
+		l.queue.AddAfter(key, again.after)
+	case ctx.Err() != nil:
+	default:
+		// A conflict is the normal way to learn of somebody else's write; anything else is worth a line.
+		level := slog.LevelWarn
+		if apierrors.IsConflict(err) {
+			level = slog.LevelDebug
+		}
+		slog.Log(ctx, level, "reconcile failed, will retry", "controller", l.name, "key", key, "error", err)
+		l.queue.AddRateLimited(key)
+	}
+	return true
+}
+
+// Again is what a reconcile answers when all is well but time has to pass.
+func Again(after time.Duration) error { return &againError{after} }
+
+type againError struct{ after time.Duration }
+
+func (a *againError) Error() string { return "again in " + a.after.String() }
