@@ -249,3 +249,34 @@ func summary(data []byte) string {
 	}
 	return hex.EncodeToString(data)
 }
+
+// DecodePatched reads the JSON that a patch left. Its errors have no prefix: the caller shows the whole JSON.
+func DecodePatched(data []byte, t Target, strict bool) (runtime.Object, []error, error) {
+	obj, _, found, err := decodeJSON(data, t, strict)
+	return obj, found, err
+}
+
+const (
+	yamlErrors     = "yaml: unmarshal errors:\n"
+	yamlConversion = "error converting YAML to JSON: " + yamlErrors
+)
+
+// StrictWarnings are the texts of Warning headers for what strict decoding found. YAML reports many findings in one.
+func StrictWarnings(found []error) []string {
+	var out []string
+	for _, err := range found {
+		text := err.Error()
+		lines, isYAML := strings.CutPrefix(text, yamlErrors)
+		if !isYAML {
+			lines, isYAML = strings.CutPrefix(text, yamlConversion)
+		}
+		if !isYAML {
+			out = append(out, text)
+			continue
+		}
+		for _, line := range strings.Split(lines, "\n") {
+			out = append(out, strings.TrimSpace(line))
+		}
+	}
+	return out
+}

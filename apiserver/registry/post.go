@@ -1,0 +1,70 @@
+package registry
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/skiff-project/skiff/apiserver/admission"
+	"github.com/skiff-project/skiff/apiserver/kinds"
+)
+
+// Ask answers a create of a virtual kind. obj is given away.
+func (res *Resource) Ask(ctx context.Context, w *Write, obj runtime.Object) (runtime.Object, error) {
+	if m, err := meta.Accessor(obj); err == nil {
+		wipeSystemFields(m)
+		if err := res.matchNamespace(w, m); err != nil {
+			return nil, err
+		}
+		if w.Name == "" {
+			w.Name = m.GetName()
+		}
+	}
+	if err := res.mutate(ctx, res.attributes(w, admission.Create, obj, nil)); err != nil {
+		return nil, err
+	}
+	req := res.request("create", w)
+	req.DryRun = w.DryRun
+	res.Kind.PrepareCreate(req, obj)
+	if errs := res.Kind.Validate(req, obj); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(res.Kind.GVK.GroupKind(), w.Name, errs)
+	}
+	warn(ctx, res.Kind.Warnings(req, obj, nil))
+	if err := res.admitValid(ctx, w, admission.Create, obj, nil); err != nil {
+		return nil, err
+	}
+	return res.Kind.Create(ctx, res.registry.Hooks(), req, w.Namespace, obj)
+}
+
+// Post answers a POST below an object: a binding, an eviction, a token. obj is of the door's type and given away.
+func (res *Resource) Post(ctx context.Context, w *Write, door *kinds.CreateDoor, obj runtime.Object) (runtime.Object, error) {
+	if m, err := meta.Accessor(obj); err == nil {
+		if err := res.matchNamespace(w, m); err != nil {
+			return nil, err
+		}
+	}
+	if err := res.mutate(ctx, res.attributes(w, admission.Create, obj, nil)); err != nil {
+		return nil, err
+	}
+	req := res.request("create", w)
+	req.DryRun = w.DryRun
+	if door.Validate != nil {
+		if errs := door.Validate(req, obj); len(errs) > 0 {
+			return nil, apierrors.NewInvalid(obj.GetObjectKind().GroupVersionKind().GroupKind(), metaName(obj), errs)
+		}
+	}
+	if err := res.admitValid(ctx, w, admission.Create, obj, nil); err != nil {
+		return nil, err
+	}
+	return door.Do(ctx, res.registry.Hooks(), req, w.Namespace, w.Name, obj)
+}
+
+func metaName(obj runtime.Object) string {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return ""
+	}
+	return m.GetName()
+}

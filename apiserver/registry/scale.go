@@ -1,0 +1,233 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/skiff-project/skiff/apiserver/admission"
+	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/registry/ownership"
+	"github.com/skiff-project/skiff/apiserver/watchcache"
+	"github.com/skiff-project/skiff/apiserver/wire"
+)
+
+// scaleKind is the type of the scale subresource, as far as bytes and managed fields need a kind.
+var scaleKind = func() *kinds.Kind {
+	gvk := autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+	v := kinds.Version{GVK: gvk, ListKind: "ScaleList", New: func() runtime.Object { return &autoscalingv1.Scale{} }}
+	return &kinds.Kind{
+		GVK: gvk, ListKind: v.ListKind, Resource: "scale", Served: []kinds.Version{v}, Stored: v, New: v.New,
+		Default: func(runtime.Object) {}, Subresources: map[string]*kinds.Subresource{},
+		Columns: scaleColumns, Cells: scaleCells,
+	}
+}()
+
+var scaleColumns = []metav1.TableColumnDefinition{
+	{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
+	{Name: "Desired", Type: "integer", Description: autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"]},
+	{Name: "Available", Type: "integer", Description: autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"]},
+	{Name: "Age", Type: "string", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
+}
+
+func scaleCells(obj runtime.Object) []any {
+	s := obj.(*autoscalingv1.Scale)
+	return []any{s.Name, s.Spec.Replicas, s.Status.Replicas, kinds.Age(s.CreationTimestamp)}
+}
+
+// ScaleCodec turns Scales into bytes.
+var ScaleCodec = wire.NewCodec(scaleKind)
+
+// asScale is an object seen as its Scale.
+type asScale struct {
+	res     *Resource
+	version *kinds.Version
+}
+
+func (v asScale) door() *kinds.ScaleDoor { return v.res.Kind.Subresources["scale"].Scale }
+
+func (v asScale) target() wire.Target { return wire.TargetOf(&scaleKind.Served[0]) }
+
+func (v asScale) encode(obj runtime.Object) ([]byte, error) {
+	data, err := ScaleCodec.Encode(obj, watchcache.Form{Version: autoscalingv1.SchemeGroupVersion})
+	return append(data, '\n'), err
+}
+
+func (v asScale) versioned(obj runtime.Object) (runtime.Object, error) { return obj, nil }
+func (v asScale) hub(obj runtime.Object) (runtime.Object, error)       { return obj, nil }
+
+func (v asScale) empty() runtime.Object {
+	return &autoscalingv1.Scale{TypeMeta: metav1.TypeMeta{Kind: "Scale", APIVersion: "autoscaling/v1"}}
+}
+
+func (v asScale) track(u *updating, old, obj runtime.Object) runtime.Object {
+	return v.res.scaleTracker().Update(old, obj, u.Manager)
+}
+
+func (v asScale) apply(live runtime.Object, config *unstructured.Unstructured, manager string, force bool) (runtime.Object, error) {
+	return v.res.scaleTracker().Apply(live, config, manager, force)
+}
+
+func (res *Resource) scaleTracker() ownership.Tracker {
+	key := trackerKey{autoscalingv1.SchemeGroupVersion, "scale"}
+	if t, ok := res.trackers.Load(key); ok {
+		return t.(ownership.Tracker)
+	}
+	fields := &ownership.Factory{Types: ownership.BuiltIn()}
+	t, err := fields.Tracker(scaleKind, &scaleKind.Served[0], "scale", ScaleCodec)
+	if err != nil {
+		res.registry.cfg.Log.Error("managed fields of scales are not tracked", "err", err)
+		t = ownership.None{}
+	}
+	actual, _ := res.trackers.LoadOrStore(key, t)
+	return actual.(ownership.Tracker)
+}
+
+// fieldsOf carries managed fields between an object and its Scale.
+func (v asScale) fieldsOf(m metav1.Object) *managedfields.ScaleHandler {
+	mappings := managedfields.ResourcePathMappings{}
+	for i := range v.res.Kind.Served {
+		mappings[v.res.Kind.Served[i].GVK.GroupVersion().String()] = fieldpath.MakePathOrDie("spec", "replicas")
+	}
+	return managedfields.NewScaleHandler(m.GetManagedFields(), v.version.GVK.GroupVersion(), mappings)
+}
+
+// of is the Scale of an object.
+func (v asScale) of(obj runtime.Object, withFields bool) (*autoscalingv1.Scale, error) {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	spec, status, selector := v.door().Get(obj)
+	scale := &autoscalingv1.Scale{
+		TypeMeta: metav1.TypeMeta{Kind: "Scale", APIVersion: "autoscaling/v1"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: m.GetName(), Namespace: m.GetNamespace(), UID: m.GetUID(),
+			ResourceVersion: m.GetResourceVersion(), CreationTimestamp: m.GetCreationTimestamp(),
+		},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: spec},
+		Status: autoscalingv1.ScaleStatus{Replicas: status, Selector: selector},
+	}
+	if withFields {
+		entries, err := v.fieldsOf(m).ToSubresource()
+		if err != nil {
+			return nil, err
+		}
+		scale.ManagedFields = entries
+	}
+	return scale, nil
+}
+
+// ScaleOf is the Scale of an object.
+func (res *Resource) ScaleOf(obj runtime.Object) (*autoscalingv1.Scale, error) {
+	return asScale{res: res}.of(obj, false)
+}
+
+// UpdateScale replaces the Scale of an object; see Update.
+func (res *Resource) UpdateScale(ctx context.Context, w *Write, decode func() (runtime.Object, error)) (Result, error) {
+	v := asScale{res, res.version(w)}
+	u := &updating{Write: w, verb: "update"}
+	u.change = func(old runtime.Object) (runtime.Object, error) {
+		obj, err := decode()
+		if err != nil {
+			return nil, err
+		}
+		m, err := meta.Accessor(obj)
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		if err := res.matchNamespace(w, m); err != nil {
+			return nil, err
+		}
+		if err := checkName(w, m); err != nil {
+			return nil, err
+		}
+		return v.track(u, old, obj), nil
+	}
+	// A body that does not fit the path is refused before the object is looked for.
+	if first, err := decode(); err != nil {
+		return Result{}, err
+	} else if m, err := meta.Accessor(first); err == nil {
+		if err := res.matchNamespace(w, m); err != nil {
+			return Result{}, err
+		}
+		if err := checkName(w, m); err != nil {
+			return Result{}, err
+		}
+	}
+	return res.updateScale(ctx, u)
+}
+
+// updateScale runs a change of an object's Scale as an update of the object. The answer is the Scale.
+func (res *Resource) updateScale(ctx context.Context, u *updating) (Result, error) {
+	v := asScale{res, res.version(u.Write)}
+	changeScale := u.change
+	u.create = false
+	u.seen = func(obj runtime.Object) (runtime.Object, error) { return v.of(obj, false) }
+	u.change = func(old runtime.Object) (runtime.Object, error) {
+		before, err := v.of(old, true)
+		if err != nil {
+			return nil, err
+		}
+		after, err := changeScale(before)
+		if err != nil {
+			return nil, err
+		}
+		if err := res.mutate(ctx, res.attributes(u.Write, admission.Update, after, before)); err != nil {
+			return nil, err
+		}
+		return v.put(u, old, after.(*autoscalingv1.Scale))
+	}
+	result, err := res.update(ctx, u)
+	if err != nil {
+		return Result{}, err
+	}
+	obj, err := result.Shared()
+	if err != nil {
+		return Result{}, err
+	}
+	scale, err := v.of(obj, false)
+	return Result{Object: scale}, err
+}
+
+// put makes the object that a Scale asks for.
+func (v asScale) put(u *updating, old runtime.Object, scale *autoscalingv1.Scale) (runtime.Object, error) {
+	if errs := validateScale(scale); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(scaleKind.GVK.GroupKind(), u.Name, errs)
+	}
+	obj := old.DeepCopyObject()
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if scale.UID != "" && scale.UID != m.GetUID() {
+		return nil, apierrors.NewConflict(v.res.groupResource(u.Write), scale.Name,
+			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", scale.UID, m.GetUID()))
+	}
+	entries, err := v.fieldsOf(m).ToParent(scale.ManagedFields)
+	if err != nil {
+		return nil, err
+	}
+	m.SetManagedFields(entries)
+	m.SetResourceVersion(scale.ResourceVersion)
+	v.door().Set(obj, scale.Spec.Replicas)
+	return obj, nil
+}
+
+func validateScale(scale *autoscalingv1.Scale) field.ErrorList {
+	errs := apivalidation.ValidateObjectMeta(&scale.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	if scale.Spec.Replicas < 0 {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, apivalidation.IsNegativeErrorMsg))
+	}
+	return errs
+}
