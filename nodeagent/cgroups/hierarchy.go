@@ -42,16 +42,18 @@ func detect() (hierarchies, error) {
 func usable(v1 map[string]string) bool { return v1["cpu"] != "" && v1["memory"] != "" }
 
 // parseMounts reads mountinfo: "... - FSTYPE SOURCE SUPEROPTIONS", the fifth field being the mount point. A file system
-// mounted twice counts where it is seen from its root.
+// mounted twice counts where it is seen from its root; as a bind of a part of it only where there is nothing better.
 func parseMounts(r io.Reader) (hierarchies, error) {
 	h := hierarchies{v1: map[string]string{}}
+	whole := map[string]bool{}
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
 		fields, tail := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(tail) < 3 || fields[3] != "/" {
+		if !ok || len(fields) < 5 || len(tail) < 3 {
 			continue
 		}
+		isWhole := fields[3] == "/"
 		switch tail[0] {
 		case "cgroup2":
 			if h.unified == "" || fields[4] == "/sys/fs/cgroup" {
@@ -59,8 +61,8 @@ func parseMounts(r io.Reader) (hierarchies, error) {
 			}
 		case "cgroup":
 			for _, option := range strings.Split(tail[2], ",") {
-				if isController(option) && h.v1[option] == "" {
-					h.v1[option] = fields[4]
+				if isController(option) && (h.v1[option] == "" || isWhole && !whole[option]) {
+					h.v1[option], whole[option] = fields[4], isWhole
 				}
 			}
 		}

@@ -97,7 +97,9 @@ func (m *Manager) handDown(dir string) {
 }
 
 // Update sets the limits of a group that exists.
-func (m *Manager) Update(group string, res runtime.Resources) error { return m.limit(m.Join(group), res) }
+func (m *Manager) Update(group string, res runtime.Resources) error {
+	return m.limit(m.Join(group), res)
+}
 
 // Add moves a process into a group below a pod's, which is made when missing.
 func (m *Manager) Add(group string, pid int) error {
