@@ -14,16 +14,16 @@ import (
 	"github.com/skiff-project/skiff/proxy/rules"
 )
 
-// Names of our chains. Nothing else in the tables is touched.
+// Names of our chains. They share a prefix, which nobody else may use: what has it and is not known is removed.
 const (
-	servicesChain    = "SKIFF-SERVICES"
-	nodePortsChain   = "SKIFF-NODEPORTS"
-	postroutingChain = "SKIFF-POSTROUTING"
-	hairpinChain     = "SKIFF-HAIRPIN"
-	masqueradeChain  = "SKIFF-MARK-MASQ"
-	refuseChain      = "SKIFF-REFUSE"
-	forwardChain     = "SKIFF-FORWARD"
-	inputChain       = "SKIFF-INPUT"
+	servicesChain    = "SKIFF-P-SERVICES"
+	nodePortsChain   = "SKIFF-P-NODEPORTS"
+	postroutingChain = "SKIFF-P-POSTROUTING"
+	hairpinChain     = "SKIFF-P-HAIRPIN"
+	masqueradeChain  = "SKIFF-P-MARK-MASQ"
+	refuseChain      = "SKIFF-P-REFUSE"
+	forwardChain     = "SKIFF-P-FORWARD"
+	inputChain       = "SKIFF-P-INPUT"
 
 	// mark is the firewall mark of packets whose source has to be replaced; upstream's bit.
 	mark = "0x4000"
@@ -43,8 +43,12 @@ func (c chains) add(table, chain string, format string, args ...any) {
 // portChain is the name of a chain that belongs to one port: short enough for the kernel (28 characters) and derived
 // from the port, so that it is the same after a restart.
 func portChain(kind string, p *rules.Port, extra string) string {
-	h := sha256.Sum256([]byte(p.Key() + "/" + string(p.Protocol) + "/" + extra))
-	return "SKIFF-" + kind + "-" + base32.StdEncoding.EncodeToString(h[:])[:16]
+	return "SKIFF-P-" + kind + "-" + hash(p.Key()+"/"+string(p.Protocol)+"/"+extra)
+}
+
+func hash(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return base32.StdEncoding.EncodeToString(h[:])[:16]
 }
 
 // bucketOf is the /24 (IPv6: /120) that an address is looked up in.
@@ -57,12 +61,10 @@ func bucketOf(a netip.Addr) netip.Prefix {
 }
 
 func bucketChain(b netip.Prefix) string {
-	return "SKIFF-IP-" + strings.Map(func(r rune) rune {
-		if r == ':' {
-			return '_'
-		}
-		return r
-	}, b.Addr().String())
+	if b.Addr().Is4() {
+		return "SKIFF-P-IP-" + b.Addr().String()
+	}
+	return "SKIFF-P-IP-" + hash(b.String()) // an IPv6 address is too long for a name
 }
 
 // fragments are what one port adds to the tables.

@@ -123,9 +123,9 @@ func (b *Backend) applyAll(ctx context.Context) error {
 		}
 		for line := range strings.Lines(out) {
 			line = strings.TrimSpace(line)
-			if name, ok := strings.CutPrefix(line, ":SKIFF-"); ok {
-				k := key{table, "SKIFF-" + strings.Fields(name)[0]}
-				if _, stays := want[k]; !stays && k.chain != hostPortsChain {
+			if name, ok := strings.CutPrefix(line, ":SKIFF-P-"); ok {
+				k := key{table, "SKIFF-P-" + strings.Fields(name)[0]}
+				if _, stays := want[k]; !stays {
 					gone = append(gone, k)
 				}
 			}
@@ -153,9 +153,6 @@ func (b *Backend) applyAll(ctx context.Context) error {
 	clear(b.waiting)
 	return nil
 }
-
-// hostPortsChain is the node agent's, which lives under our prefix too.
-const hostPortsChain = "SKIFF-HOSTPORTS"
 
 // Check looks whether somebody has removed our rules (a firewall that was reloaded, say) and has the next Apply set up
 // everything if so.
@@ -191,8 +188,8 @@ func (b *Backend) Remove(ctx context.Context) error {
 		}
 		var gone []key
 		for line := range strings.Lines(out) {
-			if name, ok := strings.CutPrefix(line, ":SKIFF-"); ok && "SKIFF-"+strings.Fields(name)[0] != hostPortsChain {
-				gone = append(gone, key{table, "SKIFF-" + strings.Fields(name)[0]})
+			if name, ok := strings.CutPrefix(line, ":SKIFF-P-"); ok {
+				gone = append(gone, key{table, "SKIFF-P-" + strings.Fields(name)[0]})
 			}
 		}
 		errs = append(errs, b.restore(ctx, nil, gone))

@@ -233,7 +233,7 @@ func TestServiceIsReachableAndFollowsItsEndpoints(t *testing.T) {
 	equal(t, "without endpoints", answers(t, "10.96.0.10:80", 1), "refused")
 	equal(t, "node port without endpoints", answers(t, "10.0.0.1:30080", 1), "refused")
 	apply(t, b)
-	if out := save(t); strings.Contains(out, "SKIFF-SVC") || strings.Contains(out, "SKIFF-EXT") || strings.Contains(out, "SKIFF-IP-") {
+	if out := save(t); strings.Contains(out, "SKIFF-P-SVC") || strings.Contains(out, "SKIFF-P-EXT") || strings.Contains(out, "SKIFF-P-IP-") {
 		t.Errorf("chains of a service that is gone are left:\n%s", out)
 	}
 	if err := b.Remove(context.Background()); err != nil {
