@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Chains of ours. Those of the proxy are KUBE-*.
+// Chains of ours. Those of the proxy begin with SKIFF-P-.
 const (
 	chainPostrouting = "SKIFF-POSTROUTING"
 	chainForward     = "SKIFF-FORWARD"
