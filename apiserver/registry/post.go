@@ -68,3 +68,12 @@ func metaName(obj runtime.Object) string {
 	}
 	return m.GetName()
 }
+
+// AdmitConnect asks admission whether somebody may connect to an object. options say how.
+func (res *Resource) AdmitConnect(ctx context.Context, w *Write, options runtime.Object) error {
+	a := res.attributes(w, admission.Connect, options, nil)
+	if err := res.chain().Mutate(ctx, a); err != nil {
+		return err
+	}
+	return res.chain().Validate(ctx, a)
+}

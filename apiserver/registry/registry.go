@@ -190,3 +190,15 @@ func (res *Resource) tracker(v *kinds.Version, subresource string) ownership.Tra
 	actual, _ := res.trackers.LoadOrStore(key, t)
 	return actual.(ownership.Tracker)
 }
+
+// Serves says whether anything is served under a group and version.
+func (r *Registry) Serves(gv schema.GroupVersion) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for gvr := range r.versions {
+		if gvr.GroupVersion() == gv {
+			return true
+		}
+	}
+	return false
+}

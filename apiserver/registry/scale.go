@@ -231,3 +231,6 @@ func validateScale(scale *autoscalingv1.Scale) field.ErrorList {
 	}
 	return errs
 }
+
+// ScaleTarget is what the body of a PUT of a Scale is decoded into.
+func ScaleTarget() wire.Target { return wire.TargetOf(&scaleKind.Served[0]) }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -115,7 +116,7 @@ func decodeJSON(data []byte, t Target, strict bool) (runtime.Object, schema.Grou
 	if err != nil {
 		return nil, gvk, nil, err
 	}
-	if other.GetObjectKind().SetGroupVersionKind(gvk); gvk.Kind != t.GVK.Kind || gvk.Group != t.GVK.Group {
+	if other.GetObjectKind().SetGroupVersionKind(gvk); !convertible(gvk, other, t) {
 		return nil, gvk, nil, notConvertible(gvk, t)
 	}
 	return other, gvk, found, nil
@@ -177,6 +178,11 @@ func notRegistered(gvk schema.GroupVersionKind) error {
 	return fmt.Errorf("no kind %q is registered for version %q in scheme %q", gvk.Kind, gvk.GroupVersion(), scheme)
 }
 
+// convertible: another version of the kind, or the same type under another name (DeleteOptions has one in every group).
+func convertible(gvk schema.GroupVersionKind, obj runtime.Object, t Target) bool {
+	return gvk.GroupKind() == t.GVK.GroupKind() || reflect.TypeOf(obj) == reflect.TypeOf(t.New())
+}
+
 func notConvertible(gvk schema.GroupVersionKind, t Target) error {
 	return fmt.Errorf("converting (%s) to (%s): unknown conversion", goName(gvk), t.Internal)
 }
@@ -228,7 +234,7 @@ func decodeProtobuf(data []byte, t Target) (runtime.Object, schema.GroupVersionK
 		return nil, gvk, err
 	}
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
-	if gvk.Kind != t.GVK.Kind || gvk.Group != t.GVK.Group {
+	if !convertible(gvk, obj, t) {
 		return nil, gvk, notConvertible(gvk, t)
 	}
 	return obj, gvk, nil
