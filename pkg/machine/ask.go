@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -69,19 +70,32 @@ func (m *Machine) DialContext(ctx context.Context, network, address string) (net
 // Stop ends a machine as a power cut would.
 func (m *Machine) Stop(ctx context.Context) error { return m.state.kill(ctx) }
 
-// HostPIDs maps the machine's numbers of processes to the host's.
-func (m *Machine) HostPIDs() (map[int]int, error) {
+// Process is a process of a machine, in a container or not.
+type Process struct {
+	PID   int    // as the host counts
+	Inner int    // as the machine counts; 0 for a process deeper down, in a pod's own PID namespace
+	Name  string // of the program
+	PSS   int64  // its share of memory in bytes: pages that several processes use are counted in parts
+}
+
+// Processes lists all processes of the machine.
+func (m *Machine) Processes() ([]Process, error) {
 	all, err := hierarchies()
 	if err != nil {
 		return nil, err
 	}
-	pids := map[int]int{}
+	var found []Process
 	for _, pid := range processesBelow(all[0], cgroupOf(m.cluster.Name())+"/"+m.Name()) {
-		if inner := innermost(pid); inner > 0 {
-			pids[inner] = pid
+		if p, ok := process(pid); ok {
+			found = append(found, p)
 		}
 	}
-	return pids, nil
+	return found, nil
+}
+
+// Log is what is in the log file of a component.
+func (m *Machine) Log(component string) ([]byte, error) {
+	return os.ReadFile(fmt.Sprintf("/proc/%d/root%s/%s.log", m.PID(), LogDir, component))
 }
 
 // machineID is the 32 hexadecimal digits that tell machines of a host apart.

@@ -53,20 +53,37 @@ const (
 	heldData = "data"
 )
 
-// Add starts a machine: on return its init listens. When it fails, nothing of the machine is left but its data.
+// Add reserves and starts a machine.
 func (c *Cluster) Add(ctx context.Context, cfg Config) (*Machine, error) {
-	index, addr, err := c.reserve(cfg.Name)
+	m, err := c.Reserve(cfg.Name)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{cluster: c, state: machineState{Name: cfg.Name, Address: addr}}
-	if err := m.start(ctx, cfg, fmt.Sprintf("m%d", index)); err != nil {
-		killErr := m.state.kill(context.WithoutCancel(ctx))
-		c.forget(cfg.Name)
-		return nil, errors.Join(fmt.Errorf("machine %s: %w", cfg.Name, err), killErr)
-	}
-	return m, nil
+	return m, m.Start(ctx, cfg)
 }
+
+// Reserve gives a machine to be its address. It may then be started beside others.
+func (c *Cluster) Reserve(name string) (*Machine, error) {
+	index, addr, err := c.reserve(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Machine{cluster: c, state: machineState{Name: name, Address: addr, Port: fmt.Sprintf("m%d", index)}}, nil
+}
+
+// Start starts a reserved machine: on return its init listens. When it fails, nothing of the machine is left but its
+// data.
+func (m *Machine) Start(ctx context.Context, cfg Config) error {
+	if err := m.start(ctx, cfg); err != nil {
+		killErr := m.state.kill(context.WithoutCancel(ctx))
+		m.cluster.forget(m.Name())
+		return errors.Join(fmt.Errorf("machine %s: %w", m.Name(), err), killErr)
+	}
+	return nil
+}
+
+// AddressOf is the address that the machine number i of a cluster gets, counted from 0, if none has been removed.
+func (c *Cluster) AddressOf(i int) netip.Addr { return hostAddr(c.Subnet(), firstMachine+i) }
 
 // reserve notes a machine of that name and gives it an address.
 func (c *Cluster) reserve(name string) (int, netip.Addr, error) {
@@ -155,7 +172,7 @@ func copyDescriptor(pid, fd int) (*os.File, error) {
 // control socket, LAN and data lock in this order, then the caller's.
 const firstHeld = pid1.GateFD + 1
 
-func (m *Machine) start(ctx context.Context, cfg Config, port string) error {
+func (m *Machine) start(ctx context.Context, cfg Config) error {
 	lan, data, err := m.cluster.holdings()
 	if err != nil {
 		return err
@@ -204,7 +221,7 @@ func (m *Machine) start(ctx context.Context, cfg Config, port string) error {
 		return err
 	}
 	defer ns.Close()
-	if err := attach(lan, ns, port, m.state.Address, m.cluster.Subnet()); err != nil {
+	if err := attach(lan, ns, m.state.Port, m.state.Address, m.cluster.Subnet()); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
 	return m.openGate(ctx, near)

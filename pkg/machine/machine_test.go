@@ -227,13 +227,21 @@ func TestComponentsAreKept(t *testing.T) {
 		require.ErrorContains(t, err, "no such file")
 	})
 	t.Run("the host's numbers are known", func(t *testing.T) {
-		pids, err := m.HostPIDs()
+		all, err := m.Processes()
 		require.NoError(t, err)
-		host := pids[state(t, m, "sleeper").PID]
-		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", host))
+		inner := map[int]machine.Process{}
+		for _, p := range all {
+			inner[p.Inner] = p
+		}
+		require.Equal(t, "sleep", inner[state(t, m, "sleeper").PID].Name)
+		require.Positive(t, inner[state(t, m, "sleeper").PID].PSS)
+		require.Equal(t, "machine-init", inner[1].Name)
+		require.Equal(t, m.PID(), inner[1].PID)
+	})
+	t.Run("its log is read from outside", func(t *testing.T) {
+		body, err := m.Log("sleeper")
 		require.NoError(t, err)
-		require.Equal(t, "sleep", strings.TrimSpace(string(comm)))
-		require.Equal(t, m.PID(), pids[1])
+		require.Contains(t, string(body), "hello")
 	})
 }
 

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,24 +76,47 @@ func until(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-// innermost is the number that a process has one PID namespace below this one: in its machine. It is 0 for a process
-// of a container, which is deeper.
-func innermost(pid int) int {
+// process describes a process unless it is gone.
+func process(pid int) (Process, bool) {
+	p := Process{PID: pid}
 	body, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0
+		return p, false
 	}
-	for _, line := range bytes.Split(body, []byte("\n")) {
-		numbers, ok := bytes.CutPrefix(line, []byte("NSpid:"))
-		if !ok {
-			continue
-		}
-		if fields := bytes.Fields(numbers); len(fields) == 2 {
-			n, err := strconv.Atoi(string(fields[1]))
-			if err == nil {
-				return n
+	for _, line := range strings.Split(string(body), "\n") {
+		key, value, _ := strings.Cut(line, ":")
+		switch key {
+		case "Name":
+			p.Name = strings.TrimSpace(value)
+		case "NSpid":
+			if fields := strings.Fields(value); len(fields) == 2 {
+				p.Inner, _ = strconv.Atoi(fields[1]) // the kernel writes numbers
 			}
 		}
 	}
-	return 0
+	p.Name = wholeName(pid, p.Name)
+	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return p, true // a kernel without it: the process is shown without its size
+	}
+	for _, line := range strings.Split(string(rollup), "\n") {
+		if value, ok := strings.CutPrefix(line, "Pss:"); ok {
+			kb, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 64)
+			p.PSS = kb << 10
+		}
+	}
+	return p, true
+}
+
+// wholeName is the program's name; the kernel's own keeps 15 characters of it.
+func wholeName(pid int, short string) string {
+	body, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return short
+	}
+	first, _, _ := strings.Cut(string(body), "\x00")
+	if base := filepath.Base(first); strings.HasPrefix(base, short) {
+		return base
+	}
+	return short
 }

@@ -24,6 +24,7 @@ type state struct {
 type machineState struct {
 	Name    string
 	Address netip.Addr
+	Port    string // the machine's plug in the LAN's bridge
 	// PID is init's, in the host's numbering; Started tells it from a later process of the same number.
 	PID     int
 	Started uint64

@@ -18,6 +18,8 @@ import (
 // Ready. Its closing without that word says that the machine did not come up.
 const GateFD = 3
 
+var gate *os.File
+
 // The words exchanged at the gate.
 const (
 	Go    = 'g'
@@ -28,8 +30,8 @@ const (
 // "PROGRAM run". It returns only with an error.
 func Enter(path string) error {
 	runtime.LockOSThread() // namespaces below are this thread's; the execution at the end keeps this thread alone
-	gate := os.NewFile(GateFD, "gate")
-	defer gate.Close() // not before: the second execution finds it open
+	// Never closed here: the second execution finds it open, and what goes wrong before is written to the log first.
+	gate = os.NewFile(GateFD, "gate")
 	var b [1]byte
 	if _, err := io.ReadFull(gate, b[:]); err != nil {
 		return fmt.Errorf("whoever started this machine is gone: %w", err)

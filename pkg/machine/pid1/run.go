@@ -49,7 +49,7 @@ func Run() error {
 	}
 	go watchLogs(spec.Logs, time.Minute)
 	// The host waits for this: the machine is up.
-	gate := os.NewFile(GateFD, "gate")
+	gate = os.NewFile(GateFD, "gate")
 	if _, err := gate.Write([]byte{Ready}); err != nil {
 		return fmt.Errorf("whoever started this machine is gone: %w", err)
 	}
