@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -34,8 +35,9 @@ type EmbeddedConfig struct {
 type Embedded struct {
 	// Client calls it in process.
 	Client *clientv3.Client
-	etcd   *embed.Etcd
-	socket string
+	etcd    *embed.Etcd
+	socket  string
+	closing *atomic.Bool
 }
 
 // What an etcd with no peers can afford: heartbeats go nowhere, so a short election time costs nothing and cannot be
@@ -60,10 +62,11 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err := checkUnused(cfg.DataDir); err != nil {
 		return nil, err
 	}
+	closing := &atomic.Bool{}
 	ec := embed.NewConfig()
 	ec.Name, ec.Dir = "skiff", cfg.DataDir
 	ec.InitialCluster = ec.InitialClusterFromName(ec.Name)
-	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(slogCore{cfg.Log}))
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(slogCore{cfg.Log, closing}))
 	ec.UnsafeNoFsync = cfg.NoSync
 	ec.TickMs, ec.ElectionMs = uint(tick/time.Millisecond), uint(election/time.Millisecond)
 	ec.EnableGRPCGateway = false
@@ -83,7 +86,7 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.DataDir, err)
 	}
-	e := &Embedded{etcd: etcd, socket: cfg.Socket}
+	e := &Embedded{etcd: etcd, socket: cfg.Socket, closing: closing}
 	select {
 	case <-etcd.Server.ReadyNotify():
 	case err := <-etcd.Err():
@@ -111,6 +114,7 @@ func (e *Embedded) Wait(ctx context.Context) error {
 
 // Close stops etcd. Everything acknowledged is on the disk already.
 func (e *Embedded) Close() {
+	e.closing.Store(true)
 	_ = e.Client.Close()
 	e.etcd.Close()
 	if e.socket != "" {

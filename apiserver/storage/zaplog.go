@@ -3,12 +3,17 @@ package storage
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"go.uber.org/zap/zapcore"
 )
 
 // slogCore passes etcd's log lines on to slog, from warnings up: what etcd calls information is a page at every start.
-type slogCore struct{ log *slog.Logger }
+type slogCore struct {
+	log *slog.Logger
+	// closing, if set and true, silences what etcd has to say about being closed.
+	closing *atomic.Bool
+}
 
 var levels = map[zapcore.Level]slog.Level{
 	zapcore.WarnLevel:   slog.LevelWarn,
@@ -28,11 +33,11 @@ var expected = map[string]bool{
 
 func (c slogCore) Enabled(level zapcore.Level) bool {
 	at, known := levels[level]
-	return known && c.log.Enabled(context.Background(), at)
+	return known && (c.closing == nil || !c.closing.Load()) && c.log.Enabled(context.Background(), at)
 }
 
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{c.log.With(attrs(fields)...)}
+	return slogCore{c.log.With(attrs(fields)...), c.closing}
 }
 
 func (c slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {

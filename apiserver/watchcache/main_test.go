@@ -127,7 +127,7 @@ func startEtcd(t testing.TB) *storage.Embedded {
 
 func serve(t testing.TB, client *clientv3.Client, edit ...func(*Config)) *server {
 	t.Helper()
-	s := &server{t: t, client: client, store: storage.New(client, storage.Config{}), codec: newCodec()}
+	s := &server{t: t, client: client, store: storage.New(client, storage.Config{Timeout: 2 * time.Second}), codec: newCodec()}
 	cfg := Config{Store: s.store}
 	for _, f := range edit {
 		f(&cfg)
@@ -218,12 +218,17 @@ func names(items []*Object) string {
 	return strings.Join(all, " ")
 }
 
+type told struct {
+	text     string
+	revision int64
+}
+
 // watching is a watch with what it has been told, in words.
 type watching struct {
 	t testing.TB
 	w Watcher
 	// said are events that next has not handed out yet.
-	said []string
+	said []told
 	rev  int64
 }
 
@@ -251,27 +256,29 @@ func (w *watching) next() string {
 			w.t.Fatal(err)
 		}
 		for _, e := range events {
-			w.said = append(w.said, w.say(e))
+			said := told{text: say(e)}
+			if e.Object != nil {
+				said.revision = e.Object.Revision
+			}
+			w.said = append(w.said, said)
 		}
 	}
 	first := w.said[0]
-	w.said = w.said[1:]
-	return first
+	w.said, w.rev = w.said[1:], first.revision
+	return first.text
 }
 
-func (w *watching) say(e Event) string {
+func say(e Event) string {
 	switch e.Type {
 	case "ERROR":
 		return fmt.Sprintf("ERROR %d", e.Status.Code)
 	case "BOOKMARK":
-		w.rev = e.Object.Revision
 		obj, _ := e.Object.Shared()
 		if obj.(*corev1.Pod).Annotations[metav1.InitialEventsAnnotationKey] == "true" {
 			return "BOOKMARK end"
 		}
 		return "BOOKMARK"
 	}
-	w.rev = e.Object.Revision
 	return fmt.Sprintf("%s %s", e.Type, e.Object.Name)
 }
 
@@ -334,7 +341,7 @@ func (x *external) stop() {
 
 func (x *external) client() *clientv3.Client {
 	x.t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + x.socket()}, DialTimeout: 5 * time.Second})
+	c, err := storage.Dial(storage.ExternalConfig{Servers: []string{"unix://" + x.socket()}})
 	if err != nil {
 		x.t.Fatal(err)
 	}

@@ -45,8 +45,9 @@ func TestForeignKeysDoNotStallReads(t *testing.T) {
 		if got := names(s.list(ListOptions{}).Items); got != "a" {
 			t.Fatal(got)
 		}
-		if took := time.Since(began); took > 2*time.Second {
-			t.Fatalf("a read took %s after a change outside our prefix", took)
+		took := time.Since(began)
+		if t.Logf("%s", took); took > 2*time.Second {
+			t.Fatal("a change outside our prefix holds up reads")
 		}
 	}
 }

@@ -91,7 +91,7 @@ type storedWatcher struct {
 	revision int64
 	stream   *storage.Stream
 	clock    clock
-	asked    bool // for progress, to make a bookmark of
+	asked    bool // for progress, to make a bookmark of; again and again, as etcd does not answer while it catches up
 	events   []Event
 	failed   error
 	ended    bool
@@ -150,8 +150,11 @@ func (w *storedWatcher) read(ctx context.Context) error {
 		w.stream = w.hub.cfg.Store.Watch(context.WithoutCancel(ctx), w.filter.prefix, w.revision, true)
 	}
 	until, cancel := ctx, context.CancelFunc(func() {})
-	if w.filter.opts.Bookmarks && !w.asked {
-		until, cancel = context.WithDeadline(ctx, w.clock.due(ctx))
+	switch {
+	case w.asked:
+		until, cancel = context.WithTimeout(ctx, askLeisure)
+	case w.filter.opts.Bookmarks:
+		until, cancel = context.WithTimeout(ctx, w.clock.due(ctx).Sub(w.hub.now()))
 	}
 	b, err := w.stream.Next(until)
 	timeout := until.Err() != nil
@@ -161,10 +164,7 @@ func (w *storedWatcher) read(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case timeout:
-		w.asked = true
-		w.clock.given(ctx, w.hub.now())
-		w.failed = w.stream.Progress()
-		return nil
+		return w.prepareBookmark(ctx)
 	default:
 		w.failed = err
 		return nil
@@ -176,6 +176,27 @@ func (w *storedWatcher) read(ctx context.Context) error {
 		w.asked = false
 		w.events = append(w.events, bookmark(w.r.Codec, b.Revision, false))
 	}
+	return nil
+}
+
+// prepareBookmark asks etcd how far the stream has come, or answers itself if that is all there is.
+func (w *storedWatcher) prepareBookmark(ctx context.Context) error {
+	if !w.asked {
+		w.asked = true
+		w.clock.given(ctx, w.hub.now())
+	}
+	now, err := w.hub.cfg.Store.Revision(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return nil // no bookmark while etcd does not answer
+	case now <= w.revision:
+		w.asked = false
+		w.events = append(w.events, bookmark(w.r.Codec, w.revision, false))
+		return nil
+	}
+	w.failed = w.stream.Progress()
 	return nil
 }
 

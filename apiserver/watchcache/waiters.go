@@ -94,32 +94,42 @@ func (w *waiters) waiting() bool {
 // Revisions of keys that no watch of ours sees (compact_rev_key, another program's on a shared etcd) leave a gap behind
 // the last change. A read that waits longer than news take asks etcd how far the watch has come.
 const (
-	newsTake   = 5 * time.Millisecond
-	askAgain   = 20 * time.Millisecond
-	askLeisure = 500 * time.Millisecond // for a revision that is still to happen
+	newsTake = 5 * time.Millisecond
+	// askLeisure is how long the pauses become for those who go on waiting: for a revision that is still to happen, say.
+	askLeisure = 500 * time.Millisecond
 )
 
 func (h *Hub) askProgress(ctx context.Context, stream *storage.Stream) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-h.waiters.asked:
 		}
-		wait := newsTake
+		pause, next := newsTake, time.Now().Add(newsTake)
 		for h.waiters.waiting() {
+			timer.Reset(time.Until(next))
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(wait):
+			case <-h.waiters.asked:
+				// A newcomer is not to wait as long as those who have for some time.
+				if soon := time.Now().Add(newsTake); soon.Before(next) {
+					pause, next = newsTake, soon
+				}
+			case <-timer.C:
+				if !h.waiters.waiting() {
+					break
+				}
+				if stream.Progress() != nil {
+					return // the stream is broken, which its reader learns, too
+				}
+				pause = min(2*pause, askLeisure)
+				next = time.Now().Add(pause)
 			}
-			if !h.waiters.waiting() {
-				break
-			}
-			if err := stream.Progress(); err != nil {
-				break // the stream is broken, which its reader learns, too
-			}
-			wait = min(2*max(wait, askAgain/2), askLeisure)
 		}
 	}
 }
