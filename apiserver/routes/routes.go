@@ -147,7 +147,11 @@ func (c *call) route() (func(), error) {
 	// An exact field selector fills Info.Name; the path has a name only if it has a part for it.
 	named := len(info.Parts) > 1
 	namespaced := c.res.Kind.Scope == kinds.Namespaced
-	inNamespace := info.Namespace != "" && !(info.Resource == "namespaces" && info.Group == "")
+	inNamespace := info.Namespace != ""
+	if inNamespace && info.Resource == "namespaces" && info.Group == "" {
+		// A Namespace counts as being inside of itself, and in no other.
+		inNamespace = !named || info.Parts[1] != info.Namespace
+	}
 	switch {
 	case !namespaced && inNamespace:
 		return nil, noSuchResource()
