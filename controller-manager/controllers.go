@@ -4,13 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/cache"
+
 	"github.com/skiff-project/skiff/controller-manager/control"
 	"github.com/skiff-project/skiff/controller-manager/deployment"
+	"github.com/skiff-project/skiff/controller-manager/endpoints"
+	"github.com/skiff-project/skiff/controller-manager/endpointslice"
+	"github.com/skiff-project/skiff/controller-manager/endpointslicemirroring"
+	"github.com/skiff-project/skiff/controller-manager/garbagecollector"
+	"github.com/skiff-project/skiff/controller-manager/namespace"
 	"github.com/skiff-project/skiff/controller-manager/replicaset"
 	"github.com/skiff-project/skiff/controller-manager/replication"
+	"github.com/skiff-project/skiff/controller-manager/rootca"
+	"github.com/skiff-project/skiff/controller-manager/serviceaccount"
 )
 
 // controller is what this package needs of one.
@@ -29,9 +43,44 @@ var errNotConfigured = errors.New("not configured")
 
 // all controllers, in the order in which they start: first what a new cluster waits for.
 var all = []entry{
+	plain("serviceaccount-controller", serviceaccount.New),
+	{"root-ca-certificate-publisher-controller", newRootCA},
 	plain("deployment-controller", deployment.New),
 	plain("replicaset-controller", replicaset.New),
 	plain("replicationcontroller-controller", replication.New),
+	plain("endpoints-controller", endpoints.New),
+	plain("endpointslice-controller", endpointslice.New),
+	plain("endpointslice-mirroring-controller", endpointslicemirroring.New),
+	plain("namespace-controller", namespace.New),
+	{"garbage-collector-controller", newGarbageCollector},
+}
+
+func newRootCA(env control.Env, c Config) (controller, error) {
+	if c.RootCA == "" {
+		return nil, fmt.Errorf("%w: --root-ca-file is not set", errNotConfigured)
+	}
+	authority, err := os.ReadFile(c.RootCA)
+	if err != nil {
+		return nil, fmt.Errorf("--root-ca-file: %w", err)
+	}
+	return rootca.New(env, authority), nil
+}
+
+// newGarbageCollector hands over the informers that other controllers have anyway.
+func newGarbageCollector(env control.Env, _ Config) (controller, error) {
+	core, apps := env.Informers.Core().V1(), env.Informers.Apps().V1()
+	return garbagecollector.New(env, map[schema.GroupVersionResource]cache.SharedIndexInformer{
+		corev1.SchemeGroupVersion.WithResource("pods"):                   core.Pods().Informer(),
+		corev1.SchemeGroupVersion.WithResource("services"):               core.Services().Informer(),
+		corev1.SchemeGroupVersion.WithResource("endpoints"):              core.Endpoints().Informer(),
+		corev1.SchemeGroupVersion.WithResource("namespaces"):             core.Namespaces().Informer(),
+		corev1.SchemeGroupVersion.WithResource("nodes"):                  core.Nodes().Informer(),
+		corev1.SchemeGroupVersion.WithResource("serviceaccounts"):        core.ServiceAccounts().Informer(),
+		corev1.SchemeGroupVersion.WithResource("replicationcontrollers"): core.ReplicationControllers().Informer(),
+		appsv1.SchemeGroupVersion.WithResource("deployments"):            apps.Deployments().Informer(),
+		appsv1.SchemeGroupVersion.WithResource("replicasets"):            apps.ReplicaSets().Informer(),
+		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):    env.Informers.Discovery().V1().EndpointSlices().Informer(),
+	}), nil
 }
 
 // plain is an entry for a controller that needs no configuration.

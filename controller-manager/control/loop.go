@@ -29,6 +29,7 @@ type Loop struct {
 	reconcile func(ctx context.Context, key string) error
 	queue     workqueue.TypedRateLimitingInterface[string]
 	synced    []cache.InformerSynced
+	owned     []cache.SharedIndexInformer
 }
 
 // NewLoop answers a loop that runs under the controller's name, which is also its service account.
@@ -50,6 +51,15 @@ func (l *Loop) AddAfter(key string, d time.Duration) { l.queue.AddAfter(key, max
 
 // Needs says that the loop reads a cache, without being woken by it.
 func (l *Loop) Needs(synced ...cache.InformerSynced) { l.synced = append(l.synced, synced...) }
+
+// Owns says that informer belongs to this loop alone, which runs it: one that sees but a part of its kind.
+func (l *Loop) Owns(informer cache.SharedIndexInformer) {
+	if err := informer.SetTransform(client.Strip); err != nil {
+		panic(fmt.Sprintf("%s: own informer: %v", l.name, err)) // only a running informer refuses
+	}
+	l.owned = append(l.owned, informer)
+	l.synced = append(l.synced, informer.HasSynced)
+}
 
 // Watch wakes the loop for the keys that keysOf finds in an object that was added, changed (in its old and its new state)
 // or deleted. keysOf is called with the informer's objects and must be quick.
@@ -129,11 +139,15 @@ func SplitKey(key string) (namespace, name string) {
 // Run waits for the caches and then reconciles until ctx ends.
 func (l *Loop) Run(ctx context.Context) error {
 	defer l.queue.ShutDown()
+	var workers run.Workers
+	defer workers.Wait()
+	for _, informer := range l.owned {
+		workers.Go(func() { informer.RunWithContext(ctx) })
+	}
 	if err := client.Sync(ctx, l.synced...); err != nil {
 		return nil // only the end of ctx ends the wait
 	}
 	ctx = identity.As(ctx, l.name)
-	var workers run.Workers
 	for range l.workers {
 		workers.Go(func() {
 			for l.next(ctx) {
@@ -142,7 +156,6 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	l.queue.ShutDown()
-	workers.Wait()
 	return nil
 }
 

@@ -37,6 +37,8 @@ func Load(c Config) (*rest.Config, error) {
 		config.QPS = -1
 	}
 	Protobuf(config)
+	// Warnings are for people who write manifests: a component that reads a deprecated kind knows.
+	config.WarningHandler = rest.NoWarnings{}
 	return config, nil
 }
 
