@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -55,4 +56,23 @@ func NodeRules() ([]rbacv1.PolicyRule, error) {
 		}
 	}
 	return nil, fmt.Errorf("there is no role system:node")
+}
+
+// FlowControl are the flow schemas and priority levels that a server shares itself by until it has read the cluster's.
+func FlowControl() ([]*flowcontrolv1.FlowSchema, []*flowcontrolv1.PriorityLevelConfiguration, error) {
+	objects, err := read("flowcontrol.yaml")
+	if err != nil {
+		return nil, nil, err
+	}
+	var schemas []*flowcontrolv1.FlowSchema
+	var levels []*flowcontrolv1.PriorityLevelConfiguration
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *flowcontrolv1.FlowSchema:
+			schemas = append(schemas, o)
+		case *flowcontrolv1.PriorityLevelConfiguration:
+			levels = append(levels, o)
+		}
+	}
+	return schemas, levels, nil
 }
