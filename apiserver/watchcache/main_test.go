@@ -351,3 +351,7 @@ func (x *external) client() *clientv3.Client {
 
 // startSibling is the client for a second server on the etcd of the first.
 func startSibling(s *server) *clientv3.Client { return s.client }
+
+func change(key string, stored []byte) []storage.Change {
+	return []storage.Change{{KV: storage.KV{Key: key, Value: stored}}}
+}
