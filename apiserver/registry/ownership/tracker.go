@@ -3,7 +3,10 @@ package ownership
 import (
 	"fmt"
 	"strings"
+	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -44,7 +47,11 @@ func (f *Factory) Tracker(kind *kinds.Kind, version *kinds.Version, subresource 
 	if err != nil {
 		return nil, fmt.Errorf("track the fields of %s: %w", version.GVK, err)
 	}
-	return &library{manager: lib}, nil
+	plain := library{manager: lib}
+	if fast := newFast(plain, f.Types, kind, version, subresource, resets[fieldpath.APIVersion(version.GVK.GroupVersion().String())]); fast != nil {
+		return fast, nil
+	}
+	return &plain, nil
 }
 
 // library is a Tracker made of apimachinery's field manager alone.
@@ -53,11 +60,30 @@ type library struct {
 }
 
 func (l *library) Update(live, obj runtime.Object, manager string) runtime.Object {
-	return l.manager.UpdateNoErrors(live, obj, manager)
+	return wholeSeconds(l.manager.UpdateNoErrors(live, obj, manager))
+}
+
+// wholeSeconds cuts the times of the managed fields to what is written of them, since objects are kept as they were
+// before they were written.
+func wholeSeconds(obj runtime.Object) runtime.Object {
+	if m, err := meta.Accessor(obj); err == nil {
+		entries := m.GetManagedFields()
+		for i := range entries {
+			if t := entries[i].Time; t != nil && t.Nanosecond() != 0 {
+				cut := metav1.NewTime(t.Truncate(time.Second))
+				entries[i].Time = &cut
+			}
+		}
+	}
+	return obj
 }
 
 func (l *library) Apply(live runtime.Object, config *unstructured.Unstructured, manager string, force bool) (runtime.Object, error) {
-	return l.manager.Apply(live, config, manager, force)
+	obj, err := l.manager.Apply(live, config, manager, force)
+	if err != nil {
+		return nil, err
+	}
+	return wholeSeconds(obj), nil
 }
 
 // resetFields are the paths that a writer does not come to own, in every version of the kind.
