@@ -1,0 +1,94 @@
+# What this repository can do. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# kubectl's code and the API server say which Kubernetes they are by this.
+KUBERNETES := v1.37.2
+LDFLAGS := -s -w -X main.version=$(VERSION) \
+	-X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+PROGRAMS := apiserver controller-manager scheduler nodeagent proxy pause machine-init skiff
+# Flags for `go test`, for example TESTFLAGS='-run TestNewcomer -v'.
+TESTFLAGS ?=
+FOCUS ?=
+# Whether clusters of `make up` reach the outside.
+export SKIFF_EGRESS ?= true
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build all programs into bin/
+	@echo "build: $(PROGRAMS) -> $(BIN)/ ($(VERSION), speaks Kubernetes $(KUBERNETES))"
+	@mkdir -p $(BIN)
+	@$(BUILD) -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+
+.PHONY: images
+images: ## Build the images that clusters bring along into bin/images, without any registry
+	@echo "images: CoreDNS, busybox, stand-ins for nginx and the tests' tool -> $(BIN)/images/"
+	@hack/need.sh busybox:busybox-static
+	@mkdir -p $(BIN)/.images $(BIN)/images
+	@cd cmd/dns && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$(BIN)/.images/coredns .
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/.images/ ./deploy/images/web ./deploy/images/tool
+	@go run ./deploy/images -programs $(BIN)/.images -out $(BIN)/images
+
+.PHONY: up
+up: ## Start a cluster on this machine, run a demo on it and say how to go on
+	@hack/up.sh
+
+.PHONY: down
+down: ## End that cluster; nothing of it is left
+	@if [ -x $(BIN)/skiff ]; then $(BIN)/skiff down; else echo "down: $(BIN)/skiff is not built, so nothing can be up"; fi
+
+.PHONY: test
+test: ## All tests: packages, integration with real etcd, end to end on machines
+	@hack/test.sh all
+
+.PHONY: test-unit
+test-unit: ## The packages' own tests (real etcd and real kernel among them), without end-to-end tests
+	@hack/test.sh unit
+
+.PHONY: e2e
+e2e: build images e2e-kubectl ## End-to-end tests on machines
+	@hack/test.sh e2e
+
+.PHONY: e2e-kubectl
+e2e-kubectl:
+	@$(BUILD) -o $(BIN)/ ./e2e/kubectl
+
+.PHONY: test-vm
+test-vm: build images ## Boot Debian's kernel in an emulated machine (cgroup v2) and run the demo and some end-to-end tests there
+	@hack/test-vm.sh
+
+.PHONY: bench
+bench: ## Measure Skiff
+	@hack/later.sh bench e2e/bench "the measurements of docs/performance.md"
+
+.PHONY: conformance
+conformance: ## Run the official conformance suite [FOCUS=...]
+	@hack/later.sh conformance e2e/conformance "the official suite on a cluster of two machines"
+
+.PHONY: interchange
+interchange: ## Run each upstream component in place of ours, and ours in place of upstream's
+	@hack/later.sh interchange e2e/interchange "upstream components beside ours"
+
+.PHONY: golden
+golden: ## Compare our API server's answers with recorded ones of upstream's
+	@hack/later.sh golden e2e/golden "recorded answers of upstream"
+
+.PHONY: lint
+lint: ## Format, vet and staticcheck, by the rules in staticcheck.conf
+	@hack/lint.sh
+
+.PHONY: generate
+generate: ## Make generated files anew
+	@echo "generate: go generate ./..."
+	@go generate ./...
+
+.PHONY: verify
+verify: ## The gate: lint, generated files unchanged, unit tests
+	@hack/verify.sh

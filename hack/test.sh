@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# test.sh all|unit|e2e: runs tests, shows go's own lines, and ends with the sum of what passed and failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+what=${1:-all}
+export SKIFF_EGRESS=${SKIFF_TEST_EGRESS:-false} # no test leaves this machine
+[ "$(id -u)" = 0 ] || { echo "test: tests make namespaces and mounts: run as root" >&2; exit 1; }
+command -v go >/dev/null || { echo "test: needs Go 1.26 or later" >&2; exit 1; }
+hack/need.sh runc conmon iptables ip:iproute2 busybox:busybox-static nft:nftables || exit 1
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+
+run() { # NAME TIMEOUT PACKAGES...
+	local name=$1 timeout=$2
+	shift 2
+	echo "== $name"
+	# shellcheck disable=SC2086 # TESTFLAGS is a list
+	go test -json -timeout "$timeout" ${TESTFLAGS:-} "$@" | tee -a "$log" | go run ./hack/testlines || status=1
+}
+
+if [ "$what" != e2e ]; then
+	mapfile -t packages < <(go list ./... | grep -v '/e2e')
+	run "packages" 20m "${packages[@]}"
+fi
+if [ "$what" != unit ]; then
+	if [ "$what" = all ]; then
+		make --no-print-directory build images e2e-kubectl || exit 1
+	fi
+	run "end to end" 20m -count=1 ./e2e/...
+fi
+go run ./hack/testlines -sum <"$log" || status=1
+exit $status
