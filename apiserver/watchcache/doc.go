@@ -41,8 +41,9 @@
 //
 // # Writers
 //
-// The registry announces what it is about to write (Reader.Prepare), with the object decoded as it is. etcd's news of it,
-// recognized by the stored bytes, then needs no decoding, and the writer's answer is the very Object that readers get.
+// The registry announces what it is about to write (Reader.Prepare). etcd's news of it, recognized by the stored bytes, then
+// costs the hub next to nothing, and the writer's answer is the very Object that readers get. Its bytes are made from the
+// stored value, not from the object that the writer held, so that every server serves the same.
 //
 // Kinds that are not worth memory (Events) are served by Uncached: the same interface, straight from etcd.
 package watchcache

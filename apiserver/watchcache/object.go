@@ -53,13 +53,12 @@ type encoding struct {
 	next     *encoding
 }
 
-// newObject describes what is stored under a key. obj is the decoded value; before, which may be nil, is the object's
-// predecessor, with which it shares what is equal.
-func newObject(r *Resource, key string, stored []byte, revision int64, obj runtime.Object, before *Object) *Object {
+// describeObject is what is stored under a key. obj is the decoded value, of which the object keeps nothing; before, which
+// may be nil, is the object's predecessor, with which it shares what is equal.
+func describeObject(r *Resource, key string, stored []byte, revision int64, obj runtime.Object, before *Object) *Object {
 	o := &Object{Key: key, Revision: revision, codec: r.Codec, stored: stored}
 	o.Namespace, o.Name = split(r, key)
 	o.describe(obj, before)
-	o.lately = weak.Make(&decoded{object: obj})
 	return o
 }
 
@@ -81,12 +80,14 @@ func (o *Object) describe(obj runtime.Object, before *Object) {
 	}
 }
 
-// decodeObject is newObject for a value that nobody has decoded yet. A value that cannot be decoded becomes an object
+// decodeObject is describeObject for a value that nobody has decoded yet. A value that cannot be decoded becomes an object
 // that says so to whoever reads it: left out of a list it would look deleted.
 func decodeObject(r *Resource, key string, stored []byte, revision int64, before *Object) *Object {
 	obj, err := r.Codec.Decode(stored, revision)
 	if err == nil {
-		return newObject(r, key, stored, revision, obj, before)
+		o := describeObject(r, key, stored, revision, obj, before)
+		o.lately = weak.Make(&decoded{object: obj})
+		return o
 	}
 	o := &Object{Key: key, Revision: revision, codec: r.Codec, stored: stored}
 	o.Namespace, o.Name = split(r, key)

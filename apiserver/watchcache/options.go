@@ -45,9 +45,9 @@ type Reader interface {
 	List(ctx context.Context, opts ListOptions) (*List, error)
 	// Watch returns once the first events can be had; it waits for freshness like List. ctx bounds that wait alone.
 	Watch(ctx context.Context, opts WatchOptions) (Watcher, error)
-	// Prepare announces a write, so that what the writer holds already is not decoded again when etcd tells of it. key and
-	// stored are what is about to be written. obj is given away: nobody may change it any more; its resourceVersion is set
-	// here. Either Done or Drop of the answer must follow.
+	// Prepare announces a write, so that what is found out about it here need not be found out again when etcd tells of it.
+	// key and stored are what is about to be written, obj the same decoded. Nothing of obj is kept. Either Done or Drop of
+	// the answer must follow.
 	Prepare(key string, stored []byte, obj runtime.Object) *Prepared
 	// Count is the number of objects known; -1 for kinds that are not cached.
 	Count() int

@@ -2,18 +2,20 @@ package watchcache
 
 import (
 	"bytes"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/skiff-project/skiff/apiserver/storage"
 )
 
 // Prepared is a write that was announced (Reader.Prepare). etcd's news of it may come before or after the answer to the
-// writer: whoever is first makes the Object, and both get the same.
+// writer: whoever is first gives the Object its revision, and both get the same.
+//
+// The writer's decoded object says how to find and select the new one. It is not what is served: what comes back from
+// storage differs in small ways (an empty list that protobuf does not tell from none), and readers must not see one thing
+// from this server and another from the next.
 type Prepared struct {
 	from   *pending // nil if the kind is not cached
 	r      *Resource
@@ -21,14 +23,14 @@ type Prepared struct {
 	stored []byte
 
 	mu sync.Mutex
-	// object has no revision until it is known; obj, its decoded value, is set until then.
+	// object has no revision until that is known.
 	object *Object
-	obj    runtime.Object
 	done   bool
 }
 
 func prepare(from *pending, r *Resource, key string, stored []byte, obj runtime.Object, before *Object) *Prepared {
-	return &Prepared{from: from, r: r, key: key, stored: stored, obj: obj, object: newObject(r, key, stored, 0, obj, before)}
+	o := describeObject(r, key, stored, 0, obj, before)
+	return &Prepared{from: from, r: r, key: key, stored: stored, object: o}
 }
 
 // at is the object at a revision. The first revision asked for gets what was prepared. Another one means that two writes
@@ -36,11 +38,8 @@ func prepare(from *pending, r *Resource, key string, stored []byte, obj runtime.
 func (p *Prepared) at(revision int64) *Object {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.obj != nil {
-		if m, err := meta.Accessor(p.obj); err == nil {
-			m.SetResourceVersion(strconv.FormatInt(revision, 10))
-		}
-		p.object.Revision, p.obj = revision, nil
+	if p.object.Revision == 0 {
+		p.object.Revision = revision
 	}
 	if p.object.Revision != revision {
 		return decodeObject(p.r, p.key, p.stored, revision, p.object)
@@ -71,7 +70,7 @@ func (p *Prepared) Drop() {
 func (p *Prepared) matches(ch *storage.Change) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.obj == nil {
+	if p.object.Revision != 0 {
 		return p.object.Revision == ch.Revision
 	}
 	return bytes.Equal(p.stored, ch.Value)
