@@ -239,8 +239,18 @@ func (k *Keeper) remember(n *corev1.Node) {
 // Know tells the keeper a version of the object that was seen elsewhere (by the watch on it).
 func (k *Keeper) Know(n *corev1.Node) {
 	k.mu.Lock()
-	k.last = n
-	k.mu.Unlock()
+	defer k.mu.Unlock()
+	if n == nil || k.last == nil || k.last.UID != n.UID || older(k.last.ResourceVersion, n.ResourceVersion) {
+		k.last = n
+	}
+}
+
+// older compares resource versions, which are decimal numbers.
+func older(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) < len(b)
+	}
+	return a < b
 }
 
 // update writes the status if it differs from what is there, or in any case when must is set.

@@ -63,6 +63,8 @@ type Config struct {
 	MaxRestartDelay time.Duration
 	// RecursiveReadOnly says that the kernel can make mounts read-only recursively.
 	RecursiveReadOnly bool
+	// Released is called once nothing of a pod runs any more and it holds no resources: the object may still be there.
+	Released func(uid types.UID)
 	// Finished is called by a worker that has ended: nothing of its pod is left.
 	Finished func(uid types.UID)
 }

@@ -59,6 +59,7 @@ func (w *Worker) end() {
 				w.sandboxes[i].State = runtime.SandboxNotReady
 			}
 			w.stage = ended
+			w.cfg.Released(w.pod.UID)
 		}
 	})
 }

@@ -101,9 +101,8 @@ func (j *job) failed(now time.Time, first, most time.Duration) {
 // New starts the worker of a pod. It ends, leaving all as it is, when ctx does, or when nothing is left of the pod.
 func New(ctx context.Context, cfg *Config, pod *corev1.Pod, found Found) *Worker {
 	w := newWorker(ctx, cfg, pod)
-	w.resume(found)
 	w.silent = over(pod.Status.Phase) && len(found.Containers) == 0
-	go w.run()
+	go w.run(found)
 	return w
 }
 
@@ -122,7 +121,7 @@ func newWorker(ctx context.Context, cfg *Config, pod *corev1.Pod) *Worker {
 func Refused(ctx context.Context, cfg *Config, pod *corev1.Pod) *Worker {
 	w := newWorker(ctx, cfg, pod)
 	w.stage, w.silent = ended, true
-	go w.run()
+	go w.run(Found{})
 	return w
 }
 
@@ -163,12 +162,13 @@ func (w *Worker) tell(change func(*inbox)) {
 	}
 }
 
-func (w *Worker) run() {
+func (w *Worker) run(found Found) {
 	defer close(w.done)
 	defer w.tasks.Wait()
 	defer w.stopProbes()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	w.resume(found)
 	for {
 		w.take()
 		w.sync()
