@@ -1,6 +1,9 @@
 package kinds
 
 import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,11 +41,33 @@ func validateCommonUpdate(obj, old metav1.Object, scope Scope) field.ErrorList {
 	return append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metaPath)...)
 }
 
+// ValidateMetaUpdate is what upstream checks of the metadata of every update, through whichever door: the write path's
+// own part and then the kind's.
+func ValidateMetaUpdate(obj, old metav1.Object, scope Scope) field.ErrorList {
+	errs := validateCommonUpdate(obj, old, scope)
+	return append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metaPath)...)
+}
+
 // QualifiedNameErrors reports what keeps value from being a qualified name ("example.com/name").
 func QualifiedNameErrors(value string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, msg := range validation.IsQualifiedName(value) {
 		errs = append(errs, field.Invalid(at, value, msg))
+	}
+	return errs
+}
+
+// validateFinalizers wants names with a domain, so that everybody can see whose they are; Kubernetes' own have none.
+func validateFinalizers(obj metav1.Object) field.ErrorList {
+	var errs field.ErrorList
+	for i, name := range obj.GetFinalizers() {
+		switch name {
+		case string(corev1.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
+			continue
+		}
+		if !strings.Contains(name, "/") {
+			errs = append(errs, field.Invalid(metaPath.Child("finalizers").Index(i), name, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
 	}
 	return errs
 }

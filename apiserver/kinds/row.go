@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/shape"
 )
 
 // Object is what every stored type is: a pointer to a struct with TypeMeta and ObjectMeta.
@@ -46,6 +47,8 @@ type Row[T Object] struct {
 	Name NameRule
 	// Revalidate: an update is validated like a new object (metadata included) before ValidateUpdate adds its part.
 	Revalidate bool
+	// AnyFinalizer: finalizers need not be named after a domain.
+	AnyFinalizer bool
 
 	Default               func(T)
 	PrepareCreate         func(*Request, T)                       // after the common part
@@ -60,7 +63,9 @@ type Row[T Object] struct {
 	RowConditions         func(T) []metav1.TableRowCondition
 	NoStatus              bool // has a Status field but no status subresource
 	StatusOnCreate        bool // keeps what a client puts into status on create
+	StatusResetsMeta      bool // a write of the status cannot change labels, annotations, owners or finalizers
 	PrepareStatus         func(*Request, T, T)
+	StatusWarnings        func(req *Request, obj, old T) []string
 	ValidateStatus        func(*Request, T, T) field.ErrorList
 	Scale                 *Scale[T]
 	Subresources          map[string]*Subresource
@@ -167,33 +172,38 @@ func Define[T Object](r Row[T]) *Kind {
 		if hasStatus && !r.NoStatus {
 			status(obj).Set(status(before))
 		}
+		obj.SetGeneration(before.GetGeneration())
 		if r.PrepareUpdate != nil {
 			r.PrepareUpdate(req, obj, before)
 		}
-		obj.SetGeneration(before.GetGeneration())
-		if (counts || r.Generation == GenerationOwn) && changedOutsideMetaAndStatus(obj, before) {
+		if counts && changedOutsideMetaAndStatus(obj, before) {
 			obj.SetGeneration(before.GetGeneration() + 1)
 		}
 	}
 	k.Validate = func(req *Request, o runtime.Object) field.ErrorList {
 		obj := o.(T)
 		errs := ValidateMeta(obj, r.Scope, r.Name)
+		if !r.AnyFinalizer {
+			errs = append(errs, validateFinalizers(obj)...)
+		}
 		if r.Validate != nil {
 			errs = append(errs, r.Validate(req, obj)...)
 		}
-		return errs
+		return shape.Errors(errs)
 	}
 	k.ValidateUpdate = func(req *Request, o, old runtime.Object) field.ErrorList {
 		obj, before := o.(T), old.(T)
-		errs := validateCommonUpdate(obj, before, r.Scope)
-		errs = append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, before, metaPath)...)
+		errs := ValidateMetaUpdate(obj, before, r.Scope)
+		if !r.AnyFinalizer {
+			errs = append(errs, validateFinalizers(obj)...)
+		}
 		if r.Revalidate {
 			errs = append(errs, k.Validate(req, o)...)
 		}
 		if r.ValidateUpdate != nil {
 			errs = append(errs, r.ValidateUpdate(req, obj, before)...)
 		}
-		return errs
+		return shape.Errors(errs)
 	}
 	k.Warnings = func(req *Request, o, old runtime.Object) []string {
 		if r.Warnings == nil {
@@ -230,6 +240,10 @@ func Define[T Object](r Row[T]) *Kind {
 	}
 	for name, s := range r.Subresources {
 		k.Subresources[name] = s
+		if s.Update != nil && s.Update.Validate != nil {
+			validate := s.Update.Validate
+			s.Update.Validate = func(req *Request, o, old runtime.Object) field.ErrorList { return shape.Errors(validate(req, o, old)) }
+		}
 	}
 	if hasStatus && !r.NoStatus {
 		if k.Resets == nil {
@@ -243,18 +257,30 @@ func Define[T Object](r Row[T]) *Kind {
 			Prepare: func(req *Request, o, old runtime.Object) {
 				obj, before := o.(T), old.(T)
 				keepAllButStatus(obj, before)
+				if r.StatusResetsMeta {
+					metav1.ResetObjectMetaForStatus(obj, before)
+				}
+				obj.SetGeneration(before.GetGeneration())
 				if r.PrepareStatus != nil {
 					r.PrepareStatus(req, obj, before)
 				}
 			},
 			Validate: func(req *Request, o, old runtime.Object) field.ErrorList {
 				obj, before := o.(T), old.(T)
-				errs := validateCommonUpdate(obj, before, r.Scope)
-				errs = append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, before, metaPath)...)
+				errs := ValidateMetaUpdate(obj, before, r.Scope)
+				if !r.AnyFinalizer {
+					errs = append(errs, validateFinalizers(obj)...)
+				}
 				if r.ValidateStatus != nil {
 					errs = append(errs, r.ValidateStatus(req, obj, before)...)
 				}
-				return errs
+				return shape.Errors(errs)
+			},
+			Warnings: func(req *Request, o, old runtime.Object) []string {
+				if r.StatusWarnings == nil {
+					return nil
+				}
+				return r.StatusWarnings(req, o.(T), old.(T))
 			},
 		}}
 	}
@@ -308,7 +334,7 @@ func DefineVirtual[T runtime.Object](resource string, scope Scope, validate func
 			if validate == nil {
 				return nil
 			}
-			return validate(req, o.(T))
+			return shape.Errors(validate(req, o.(T)))
 		},
 		Warnings:     func(*Request, runtime.Object, runtime.Object) []string { return nil },
 		Subresources: map[string]*Subresource{},
@@ -333,18 +359,15 @@ func changedOutsideMetaAndStatus(a, b any) bool {
 	return false
 }
 
-// keepAllButStatus gives obj everything of old but the status, the managed fields (which the write path computes) and
-// the resource version (which the write path compares).
+// keepAllButStatus gives obj everything of old but the status and the metadata: upstream lets writers of most statuses
+// change labels and annotations as well.
 func keepAllButStatus[T Object](obj, old T) {
-	managed, version := obj.GetManagedFields(), obj.GetResourceVersion()
 	vo, vold := reflect.ValueOf(obj).Elem(), reflect.ValueOf(old.DeepCopyObject()).Elem()
 	for i := range vo.NumField() {
 		switch vo.Type().Field(i).Name {
-		case "TypeMeta", "Status":
+		case "TypeMeta", "ObjectMeta", "Status":
 			continue
 		}
 		vo.Field(i).Set(vold.Field(i))
 	}
-	obj.SetManagedFields(managed)
-	obj.SetResourceVersion(version)
 }

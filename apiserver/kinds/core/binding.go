@@ -52,17 +52,14 @@ func bind(ctx context.Context, store kinds.Store, req *kinds.Request, namespace,
 			pod.Annotations[k] = v
 		}
 		for k, v := range b.Labels {
-			// Only the labels of the node's place travel with a binding, and they never replace a pod's own.
-			if _, has := pod.Labels[k]; has {
-				continue
-			}
 			if pod.Labels == nil {
 				pod.Labels = map[string]string{}
 			}
 			pod.Labels[k] = v
 		}
-		setPodCondition(pod, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue,
-			ObservedGeneration: pod.Generation}, metav1.NewTime(req.Now))
+		// A pod that has its node waits for no other.
+		pod.Status.NominatedNodeName = ""
+		setPodCondition(pod, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, metav1.NewTime(req.Now))
 		return nil
 	})
 	if err != nil {

@@ -6,22 +6,40 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/podspec"
 )
 
 // Pod is a group of containers that share an address and volumes and run on one node.
 var Pod = kinds.Define(kinds.Row[*corev1.Pod]{
 	Resource: "pods", ShortNames: []string{"po"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	Fields:  podFields,
-	Default: defaultPod,
-	Columns: podColumns(),
+	Fields:         podFields,
+	Default:        defaultPod,
+	PrepareCreate:  func(_ *kinds.Request, p *corev1.Pod) { podspec.PrepareNewPod(p) },
+	PrepareUpdate:  preparePodUpdate,
+	Validate:       func(_ *kinds.Request, p *corev1.Pod) field.ErrorList { return podspec.ValidateNewPod(p) },
+	ValidateUpdate: func(_ *kinds.Request, p, old *corev1.Pod) field.ErrorList { return podspec.ValidatePodUpdate(p, old) },
+	Warnings:       podWarnings,
+	PrepareStatus:  preparePodStatus,
+	ValidateStatus: func(_ *kinds.Request, p, old *corev1.Pod) field.ErrorList { return podspec.ValidatePodStatus(p, old) },
+	StatusWarnings: podStatusWarnings,
+	StatusResets:   []string{"spec", "metadata.deletionTimestamp", "metadata.ownerReferences"},
+	GracePeriod:    podGracePeriod,
+	ReturnDeleted:  true,
+	RowConditions:  podRowConditions,
+	Columns:        podColumns(),
 	Subresources: map[string]*kinds.Subresource{
-		"attach":      connectDoor("PodAttachOptions", "attach", "create", "get"),
-		"exec":        connectDoor("PodExecOptions", "exec", "create", "get"),
-		"log":         connectDoor("Pod", "log", "get"),
-		"portforward": connectDoor("PodPortForwardOptions", "portforward", "create", "get"),
-		"binding":     bindingDoor,
-		"proxy":       connectDoor("PodProxyOptions", "proxy", "create", "delete", "get", "patch", "update"),
+		"attach":              connectDoor("PodAttachOptions", "attach", "create", "get"),
+		"exec":                connectDoor("PodExecOptions", "exec", "create", "get"),
+		"log":                 connectDoor("Pod", "log", "get"),
+		"portforward":         connectDoor("PodPortForwardOptions", "portforward", "create", "get"),
+		"binding":             bindingDoor,
+		"ephemeralcontainers": ephemeralContainersDoor,
+		"eviction":            evictionDoor,
+		"resize":              resizeDoor,
+		"proxy":               connectDoor("PodProxyOptions", "proxy", "create", "delete", "get", "patch", "update"),
 	},
 })
 

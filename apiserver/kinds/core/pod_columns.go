@@ -190,3 +190,16 @@ func terminatedText(t *corev1.ContainerStateTerminated) string {
 	}
 	return fmt.Sprintf("ExitCode:%d", t.ExitCode)
 }
+
+// podRowConditions mark pods that have ended, which kubectl leaves out of some lists.
+func podRowConditions(p *corev1.Pod) []metav1.TableRowCondition {
+	switch p.Status.Phase {
+	case corev1.PodSucceeded:
+		return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue,
+			Reason: string(corev1.PodSucceeded), Message: "The pod has completed successfully."}}
+	case corev1.PodFailed:
+		return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue,
+			Reason: string(corev1.PodFailed), Message: "The pod failed."}}
+	}
+	return nil
+}
