@@ -265,6 +265,8 @@ func (c *Cache) wait(ctx context.Context) error {
 		}
 		select {
 		case <-loaded:
+		case <-c.hub.stopped:
+			return errStopped
 		case <-ctx.Done():
 			return fmt.Errorf("load %s: %w", c.GroupResource, waitError(ctx))
 		}

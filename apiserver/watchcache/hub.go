@@ -64,13 +64,15 @@ type Hub struct {
 	tasks   sync.WaitGroup
 
 	waiters waiters
+	// stopped is closed when Run has returned: nothing is worth waiting for any more.
+	stopped chan struct{}
 	// lost is told by whoever finds that etcd's history is not the one that was followed.
 	lost chan struct{}
 }
 
 // NewHub makes a hub. Kinds may be added before and while it runs.
 func NewHub(cfg Config) *Hub {
-	h := &Hub{cfg: cfg.withDefaults(), lost: make(chan struct{}, 1)}
+	h := &Hub{cfg: cfg.withDefaults(), lost: make(chan struct{}, 1), stopped: make(chan struct{})}
 	h.caches.Store(&map[string]*Cache{})
 	h.waiters.asked = make(chan struct{}, 1)
 	return h
@@ -160,9 +162,10 @@ func pause(ctx context.Context, attempt int) {
 	}
 }
 
-// Run follows etcd until ctx ends. Reads wait until it runs.
+// Run follows etcd until ctx ends, once. Reads wait until it runs, and fail when it no longer does.
 func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer close(h.stopped)
 	defer h.tasks.Wait()
 	defer cancel()
 	h.tasks.Go(func() { h.sweep(ctx) })
@@ -232,6 +235,8 @@ func (h *Hub) follow(ctx context.Context) error {
 		pause(ctx, attempt)
 	}
 }
+
+var errStopped = fmt.Errorf("the server is stopping: %w", storage.ErrUnavailable)
 
 var errLost = errors.New("etcd is at an earlier revision than before")
 

@@ -41,10 +41,14 @@ func (w *waiters) wait(ctx context.Context, h *Hub, revision int64) error {
 	case w.asked <- struct{}{}:
 	default:
 	}
+	var err error
 	select {
 	case <-done:
 		return nil
+	case <-h.stopped:
+		err = errStopped
 	case <-ctx.Done():
+		err = fmt.Errorf("wait for revision %d: %w", revision, waitError(ctx))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,7 +56,7 @@ func (w *waiters) wait(ctx context.Context, h *Hub, revision int64) error {
 		if w.all[i].done == done {
 			w.all = append(w.all[:i], w.all[i+1:]...)
 			w.setLeast()
-			return fmt.Errorf("wait for revision %d: %w", revision, waitError(ctx))
+			return err
 		}
 	}
 	return nil // it was reached at the same time

@@ -16,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/skiff-project/skiff/apiserver/storage"
 )
 
 var yes, no = true, false
@@ -518,4 +520,18 @@ func TestUncachedWatchBehindCompaction(t *testing.T) {
 		t.Fatalf("%+v, %v", events, err)
 	}
 	w.want("EOF")
+}
+
+func TestReadsOfAStoppedHubFailAtOnce(t *testing.T) {
+	s := one(t)
+	s.list(ListOptions{})
+	s.stop()
+	s.create(aPod("ns", "a"))
+	began := time.Now()
+	if _, err := s.pods.Get(testContext(t), "ns", "a", Latest); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("after %s", took)
+	}
 }
