@@ -21,24 +21,24 @@ type Config struct {
 	// ServiceAccounts lets each controller act as its own service account instead of as the process.
 	ServiceAccounts bool
 
-	ClusterCIDR        string
-	ServiceCIDR        string
-	NodeCIDRMaskSize   int
-	NodeCIDRMaskSizeV6 int
-	AllocateNodeCIDRs  bool
-	NodeGracePeriod    time.Duration
-	NodeMonitorPeriod  time.Duration
-	NodeEvictionRate   float32
-	SecondEvictionRate float32
-	LargeCluster       int
-	UnhealthyZone      float32
-	SigningCert        string
-	SigningKey         string
-	SigningDuration    time.Duration
-	RootCA             string
-	ServiceAccountKey  string
-	TerminatedPods     int
-	ClusterName        string
+	ClusterCIDR                             string
+	ServiceCIDR                             string
+	NodeCIDRMaskSize                        int
+	NodeCIDRMaskSizeV6                      int
+	AllocateNodeCIDRs                       bool
+	NodeGracePeriod, NodeStartupGracePeriod time.Duration
+	NodeMonitorPeriod                       time.Duration
+	NodeEvictionRate                        float32
+	SecondEvictionRate                      float32
+	LargeCluster                            int
+	UnhealthyZone                           float32
+	SigningCert                             string
+	SigningKey                              string
+	SigningDuration                         time.Duration
+	RootCA                                  string
+	ServiceAccountKey                       string
+	TerminatedPods                          int
+	ClusterName                             string
 }
 
 // Defaults are upstream's, but for the service accounts: each controller acts as its own.
@@ -53,7 +53,7 @@ func Defaults() Config {
 		ServiceCIDR:      "10.96.0.0/16",
 		NodeCIDRMaskSize: 24, NodeCIDRMaskSizeV6: 64,
 		AllocateNodeCIDRs: true,
-		NodeGracePeriod:   40 * time.Second, NodeMonitorPeriod: 5 * time.Second,
+		NodeGracePeriod:   40 * time.Second, NodeStartupGracePeriod: time.Minute, NodeMonitorPeriod: 5 * time.Second,
 		NodeEvictionRate: 0.1, SecondEvictionRate: 0.01, LargeCluster: 50, UnhealthyZone: 0.55,
 		SigningDuration: 365 * 24 * time.Hour,
 		TerminatedPods:  12500,
@@ -75,7 +75,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&c.NodeCIDRMaskSizeV6, "node-cidr-mask-size-ipv6", c.NodeCIDRMaskSizeV6, "mask size of a node's IPv6 range")
 	flags.BoolVar(&c.AllocateNodeCIDRs, "allocate-node-cidrs", c.AllocateNodeCIDRs, "give each node a range of pod addresses")
 	flags.DurationVar(&c.NodeGracePeriod, "node-monitor-grace-period", c.NodeGracePeriod, "how long a node may be silent before it counts as unreachable")
-	flags.DurationVar(&c.NodeMonitorPeriod, "node-monitor-period", c.NodeMonitorPeriod, "time between two looks at the nodes")
+	flags.DurationVar(&c.NodeStartupGracePeriod, "node-startup-grace-period", c.NodeStartupGracePeriod, "the same for a node that has never said anything")
+	flags.DurationVar(&c.NodeMonitorPeriod, "node-monitor-period", c.NodeMonitorPeriod, "accepted for start scripts of upstream; nodes are watched, not looked at from time to time")
 	flags.Float32Var(&c.NodeEvictionRate, "node-eviction-rate", c.NodeEvictionRate, "nodes a second whose pods are evicted, in a healthy zone")
 	flags.Float32Var(&c.SecondEvictionRate, "secondary-node-eviction-rate", c.SecondEvictionRate, "nodes a second whose pods are evicted, in an unhealthy zone")
 	flags.IntVar(&c.LargeCluster, "large-cluster-size-threshold", c.LargeCluster, "nodes from which on an unhealthy zone is evicted slowly; in smaller ones not at all")

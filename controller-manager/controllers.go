@@ -9,11 +9,15 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/skiff-project/skiff/controller-manager/certificates/approving"
+	"github.com/skiff-project/skiff/controller-manager/certificates/cleaning"
+	"github.com/skiff-project/skiff/controller-manager/certificates/signing"
 	"github.com/skiff-project/skiff/controller-manager/control"
 	"github.com/skiff-project/skiff/controller-manager/deployment"
 	"github.com/skiff-project/skiff/controller-manager/endpoints"
@@ -21,10 +25,14 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/endpointslicemirroring"
 	"github.com/skiff-project/skiff/controller-manager/garbagecollector"
 	"github.com/skiff-project/skiff/controller-manager/namespace"
+	"github.com/skiff-project/skiff/controller-manager/nodeipam"
+	"github.com/skiff-project/skiff/controller-manager/nodelifecycle"
+	"github.com/skiff-project/skiff/controller-manager/podgc"
 	"github.com/skiff-project/skiff/controller-manager/replicaset"
 	"github.com/skiff-project/skiff/controller-manager/replication"
 	"github.com/skiff-project/skiff/controller-manager/rootca"
 	"github.com/skiff-project/skiff/controller-manager/serviceaccount"
+	"github.com/skiff-project/skiff/controller-manager/tainteviction"
 )
 
 // controller is what this package needs of one.
@@ -51,6 +59,13 @@ var all = []entry{
 	plain("endpoints-controller", endpoints.New),
 	plain("endpointslice-controller", endpointslice.New),
 	plain("endpointslice-mirroring-controller", endpointslicemirroring.New),
+	{"node-ipam-controller", newNodeIPAM},
+	{"node-lifecycle-controller", newNodeLifecycle},
+	plain("taint-eviction-controller", tainteviction.New),
+	plain("certificatesigningrequest-approving-controller", approving.New),
+	{"certificatesigningrequest-signing-controller", newSigning},
+	plain("certificatesigningrequest-cleaner-controller", cleaning.New),
+	{"pod-garbage-collector-controller", newPodGC},
 	plain("namespace-controller", namespace.New),
 	{"garbage-collector-controller", newGarbageCollector},
 }
@@ -66,20 +81,48 @@ func newRootCA(env control.Env, c Config) (controller, error) {
 	return rootca.New(env, authority), nil
 }
 
+func newNodeIPAM(env control.Env, c Config) (controller, error) {
+	if !c.AllocateNodeCIDRs {
+		return nil, fmt.Errorf("%w: --allocate-node-cidrs is off", errNotConfigured)
+	}
+	return nodeipam.New(env, nodeipam.Config{
+		ClusterCIDRs: c.ClusterCIDR, ServiceCIDRs: c.ServiceCIDR, MaskV4: c.NodeCIDRMaskSize, MaskV6: c.NodeCIDRMaskSizeV6,
+	})
+}
+
+func newNodeLifecycle(env control.Env, c Config) (controller, error) {
+	return nodelifecycle.New(env, nodelifecycle.Config{
+		Grace: c.NodeGracePeriod, StartupGrace: c.NodeStartupGracePeriod,
+		EvictionRate: c.NodeEvictionRate, SecondRate: c.SecondEvictionRate, Unhealthy: c.UnhealthyZone, Large: c.LargeCluster,
+	}), nil
+}
+
+func newSigning(env control.Env, c Config) (controller, error) {
+	if c.SigningCert == "" || c.SigningKey == "" {
+		return nil, fmt.Errorf("%w: --cluster-signing-cert-file or --cluster-signing-key-file is not set", errNotConfigured)
+	}
+	return signing.New(env, signing.Config{CertFile: c.SigningCert, KeyFile: c.SigningKey, Duration: c.SigningDuration})
+}
+
+func newPodGC(env control.Env, c Config) (controller, error) {
+	return podgc.New(env, c.TerminatedPods), nil
+}
+
 // newGarbageCollector hands over the informers that other controllers have anyway.
 func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 	core, apps := env.Informers.Core().V1(), env.Informers.Apps().V1()
 	return garbagecollector.New(env, map[schema.GroupVersionResource]cache.SharedIndexInformer{
-		corev1.SchemeGroupVersion.WithResource("pods"):                   core.Pods().Informer(),
-		corev1.SchemeGroupVersion.WithResource("services"):               core.Services().Informer(),
-		corev1.SchemeGroupVersion.WithResource("endpoints"):              core.Endpoints().Informer(),
-		corev1.SchemeGroupVersion.WithResource("namespaces"):             core.Namespaces().Informer(),
-		corev1.SchemeGroupVersion.WithResource("nodes"):                  core.Nodes().Informer(),
-		corev1.SchemeGroupVersion.WithResource("serviceaccounts"):        core.ServiceAccounts().Informer(),
-		corev1.SchemeGroupVersion.WithResource("replicationcontrollers"): core.ReplicationControllers().Informer(),
-		appsv1.SchemeGroupVersion.WithResource("deployments"):            apps.Deployments().Informer(),
-		appsv1.SchemeGroupVersion.WithResource("replicasets"):            apps.ReplicaSets().Informer(),
-		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):    env.Informers.Discovery().V1().EndpointSlices().Informer(),
+		corev1.SchemeGroupVersion.WithResource("pods"):                               core.Pods().Informer(),
+		corev1.SchemeGroupVersion.WithResource("services"):                           core.Services().Informer(),
+		corev1.SchemeGroupVersion.WithResource("endpoints"):                          core.Endpoints().Informer(),
+		corev1.SchemeGroupVersion.WithResource("namespaces"):                         core.Namespaces().Informer(),
+		corev1.SchemeGroupVersion.WithResource("nodes"):                              core.Nodes().Informer(),
+		corev1.SchemeGroupVersion.WithResource("serviceaccounts"):                    core.ServiceAccounts().Informer(),
+		certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): env.Informers.Certificates().V1().CertificateSigningRequests().Informer(),
+		corev1.SchemeGroupVersion.WithResource("replicationcontrollers"):             core.ReplicationControllers().Informer(),
+		appsv1.SchemeGroupVersion.WithResource("deployments"):                        apps.Deployments().Informer(),
+		appsv1.SchemeGroupVersion.WithResource("replicasets"):                        apps.ReplicaSets().Informer(),
+		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):                env.Informers.Discovery().V1().EndpointSlices().Informer(),
 	}), nil
 }
 
