@@ -50,6 +50,7 @@ type Agent struct {
 	runtime  runtime.Runtime
 	// inputs of the loop
 	asks     chan func()
+	bundled  chan struct{} // closed when the images that came with the node are loaded
 	podCtx   context.Context
 	nodeSeen chan *corev1.Node
 
@@ -64,7 +65,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, asks: make(chan func()), pods: map[types.UID]*entry{}, nodeSeen: make(chan *corev1.Node, 1)}
+	a := &Agent{cfg: cfg, asks: make(chan func()), bundled: make(chan struct{}), pods: map[types.UID]*entry{}, nodeSeen: make(chan *corev1.Node, 1)}
 	for _, dir := range []string{cfg.RootDir, cfg.LogRoot, cfg.LinkRoot} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make folder: %w", err)
@@ -157,7 +158,7 @@ func (a *Agent) assemble(ctx context.Context, version runtime.Version) error {
 		Handlers: a.engine.handlers(), Features: declaredFeatures, Seen: a.nodeChanged,
 	})
 	a.workers = podworker.Config{
-		Runtime: a.runtime, RuntimeName: version.Name, Images: a.engine.images, Volumes: a.volumes, Objects: a.objects,
+		Runtime: a.runtime, RuntimeName: version.Name, Images: a.engine.images, Bundled: a.bundled, Volumes: a.volumes, Objects: a.objects,
 		Status: a.mirrors, Recorder: a.recorder, Log: log,
 		Resolver:  podfiles.Resolver{ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, NodeFile: a.cfg.ResolvConf},
 		HostsFile: "/etc/hosts", Services: a.services.list, HostIPs: func() []string { return a.addrs },

@@ -44,6 +44,8 @@ type Config struct {
 	Resolver podfiles.Resolver
 	// HostsFile is the node's, for pods on the host network.
 	HostsFile string
+	// Bundled is closed once the images that came with the node are loaded: before that an image that is missing may only be late.
+	Bundled <-chan struct{}
 	// Services lists all Services; false while they are not known yet.
 	Services    func() ([]*corev1.Service, bool)
 	HostIPs     func() []string

@@ -41,6 +41,13 @@ func (w *Worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 		policy = corev1.PullIfNotPresent
 	}
 	have, err := w.cfg.Images.Status(ctx, ref)
+	if errors.Is(err, runtime.ErrNotFound) && w.cfg.Bundled != nil {
+		select {
+		case <-w.cfg.Bundled:
+		case <-ctx.Done():
+		}
+		have, err = w.cfg.Images.Status(ctx, ref)
+	}
 	present := err == nil
 	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
 		if ctx.Err() != nil {
