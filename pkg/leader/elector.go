@@ -31,7 +31,16 @@ type elector struct {
 	// our own clock from there; the times written in it come from a clock that may differ.
 	lease *coordinationv1.Lease
 	seen  time.Time
+
+	// failures counts the attempts since the start that found no API.
+	failures int
 }
+
+// How often, and how many times, the API is looked for at the start.
+const (
+	startRetry    = 50 * time.Millisecond
+	startFailures = 100
+)
 
 // acquire returns nil once the Lease is ours, or an error when ctx has ended.
 func (e *elector) acquire(ctx context.Context, log *slog.Logger) error {
@@ -100,7 +109,12 @@ func (e *elector) wait(ctx context.Context) error {
 	if e.lease != nil {
 		options.ResourceVersion = e.lease.ResourceVersion
 	}
-	if e.lease == nil || e.free() {
+	if e.lease == nil && e.failures < startFailures {
+		// The API has not answered since this process started: most likely it is starting too, and will be there at
+		// once. The first seconds of a cluster are not to be spent on waiting out a period made for failures.
+		e.failures++
+		retry = min(startRetry, e.RetryPeriod)
+	} else if e.lease == nil || e.free() {
 		retry = e.RetryPeriod // nothing to wait for but the end of an error
 	} else if w, err := e.leases.Watch(ctx, options); err != nil {
 		retry = e.RetryPeriod
