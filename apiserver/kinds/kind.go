@@ -71,6 +71,8 @@ type Kind struct {
 	Fields func(obj runtime.Object) fields.Set
 	// FieldNames are the keys of Fields.
 	FieldNames []string
+	// UnknownField words the refusal of another name, with %s or %q for it; empty means the usual words.
+	UnknownField string
 
 	// Columns are the columns of a Table, all of them in upstream's order, Name and Age included.
 	Columns []ColumnDefinition
@@ -94,6 +96,8 @@ type Kind struct {
 	PrepareDelete func(req *Request, obj runtime.Object)
 	// HasFinalizers reports finalizers kept outside metadata.finalizers (Namespace: spec.finalizers).
 	HasFinalizers func(obj runtime.Object) bool
+	// WarnDelete are the texts of Warning headers for a deletion; nil for nearly all kinds.
+	WarnDelete func(opts *metav1.DeleteOptions) []string
 	// ReturnDeleted: a DELETE that removes the object answers with it instead of with a Status.
 	ReturnDeleted bool
 	// Resets are the paths that a write of the main resource does not change whatever it says ("status"), and which its

@@ -59,6 +59,8 @@ type Row[T Object] struct {
 	AllowCreateOnUpdate   bool
 	NoUnconditionalUpdate bool
 	Fields                func(T) fields.Set
+	UnknownField          string
+	WarnDelete            func(*metav1.DeleteOptions) []string
 	Columns               []Column[T]
 	RowConditions         func(T) []metav1.TableRowCondition
 	NoStatus              bool // has a Status field but no status subresource
@@ -74,6 +76,7 @@ type Row[T Object] struct {
 	PrepareDelete         func(*Request, T)
 	HasFinalizers         func(T) bool
 	ReturnDeleted         bool
+	DefaultOrphan         bool
 	Resets                []string // default: status, where it has a subresource of its own
 	StatusResets          []string // default: spec
 	TTL                   func(T) int64
@@ -123,7 +126,8 @@ func Define[T Object](r Row[T]) *Kind {
 		GVK: gvk, ListKind: listGVK.Kind, Resource: r.Resource, Singular: r.Singular, ShortNames: r.ShortNames,
 		Categories: r.Categories, Scope: r.Scope, Verbs: r.Verbs, EtcdPrefix: r.EtcdPrefix, StoredJSON: r.StoredJSON,
 		AllowCreateOnUpdate: r.AllowCreateOnUpdate, AllowUnconditionalUpdate: !r.NoUnconditionalUpdate,
-		Uncached: r.Uncached, ReturnDeleted: r.ReturnDeleted, Resets: r.Resets, Subresources: map[string]*Subresource{},
+		Uncached: r.Uncached, ReturnDeleted: r.ReturnDeleted, Resets: r.Resets, UnknownField: r.UnknownField, DefaultOrphan: r.DefaultOrphan,
+		WarnDelete: r.WarnDelete, Subresources: map[string]*Subresource{},
 		New:     func() runtime.Object { return newT() },
 		NewList: func() runtime.Object { return mustNew(listGVK) },
 	}

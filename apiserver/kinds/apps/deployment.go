@@ -13,7 +13,7 @@ import (
 
 // Deployment rolls out ReplicaSets.
 var Deployment = kinds.Define(kinds.Row[*appsv1.Deployment]{
-	Resource: "deployments", ShortNames: []string{"deploy"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Resource: "deployments", StatusResets: []string{"spec", "metadata.labels"}, ShortNames: []string{"deploy"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	Default: defaultDeployment,
 	Columns: deploymentColumns(),
 	Scale: &kinds.Scale[*appsv1.Deployment]{

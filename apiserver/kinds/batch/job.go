@@ -7,6 +7,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -16,13 +17,21 @@ import (
 
 // Job runs pods until enough of them have succeeded.
 var Job = kinds.Define(kinds.Row[*batchv1.Job]{
-	Resource: "jobs", Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Resource: "jobs", UnknownField: "field label %q not supported for Job", DefaultOrphan: true, WarnDelete: warnOrphans, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	Fields: func(j *batchv1.Job) fields.Set {
 		return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 	},
 	Default: defaultJob,
 	Columns: jobColumns(),
 })
+
+// warnOrphans tells users of what they may not expect: Jobs are the one kind whose dependents outlive it by default.
+func warnOrphans(opts *metav1.DeleteOptions) []string {
+	if opts.PropagationPolicy != nil || opts.OrphanDependents != nil {
+		return nil
+	}
+	return []string{"child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"}
+}
 
 func jobColumns() []kinds.Column[*batchv1.Job] {
 	return append([]kinds.Column[*batchv1.Job]{

@@ -13,7 +13,7 @@ import (
 
 // CertificateSigningRequest asks a signer for a certificate. The approval door decides, the status door delivers.
 var CertificateSigningRequest = kinds.Define(kinds.Row[*certificatesv1.CertificateSigningRequest]{
-	Resource: "certificatesigningrequests", ShortNames: []string{"csr"}, Generation: kinds.GenerationNever,
+	Resource: "certificatesigningrequests", Resets: []string{"spec", "status"}, StatusResets: []string{"spec", "status.conditions"}, ShortNames: []string{"csr"}, Generation: kinds.GenerationNever,
 	Fields: func(c *certificatesv1.CertificateSigningRequest) fields.Set {
 		return fields.Set{"spec.signerName": c.Spec.SignerName}
 	},

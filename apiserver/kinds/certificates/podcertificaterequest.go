@@ -13,7 +13,7 @@ import (
 
 // PodCertificateRequest asks a signer for a certificate on behalf of a pod.
 var PodCertificateRequest = kinds.Define(kinds.Row[*certificatesv1.PodCertificateRequest]{
-	Resource: "podcertificaterequests", Scope: kinds.Namespaced, StorageVersion: "v1beta1", Generation: kinds.GenerationNever,
+	Resource: "podcertificaterequests", StatusResets: []string{"spec", "metadata"}, Scope: kinds.Namespaced, StorageVersion: "v1beta1", Generation: kinds.GenerationNever,
 	Fields: func(r *certificatesv1.PodCertificateRequest) fields.Set {
 		return fields.Set{"spec.signerName": r.Spec.SignerName, "spec.podName": r.Spec.PodName, "spec.nodeName": string(r.Spec.NodeName)}
 	},

@@ -12,7 +12,7 @@ import (
 // Namespace is a folder for objects. It has finalizers of its own in its spec: the namespace controller removes
 // "kubernetes" through the finalize door once the folder is empty.
 var Namespace = kinds.Define(kinds.Row[*corev1.Namespace]{
-	Resource: "namespaces", ShortNames: []string{"ns"}, Name: kinds.Label,
+	Resource: "namespaces", ReturnDeleted: true, ShortNames: []string{"ns"}, Name: kinds.Label,
 	Verbs:      []string{"create", "delete", "get", "list", "patch", "update", "watch"},
 	Generation: kinds.GenerationNever,
 	Fields:     func(n *corev1.Namespace) fields.Set { return fields.Set{"status.phase": string(n.Status.Phase)} },
@@ -34,6 +34,7 @@ var Namespace = kinds.Define(kinds.Row[*corev1.Namespace]{
 	Subresources: map[string]*kinds.Subresource{"finalize": {
 		GVK: corev1.SchemeGroupVersion.WithKind("Namespace"), Verbs: []string{"update"},
 		Update: &kinds.UpdateDoor{
+			Resets: []string{"status"},
 			Prepare: func(_ *kinds.Request, o, old runtime.Object) {
 				o.(*corev1.Namespace).Status = old.(*corev1.Namespace).Status
 			},

@@ -9,7 +9,7 @@ import (
 
 // PersistentVolume is a piece of storage in the cluster.
 var PersistentVolume = kinds.Define(kinds.Row[*corev1.PersistentVolume]{
-	Resource: "persistentvolumes", ShortNames: []string{"pv"}, Generation: kinds.GenerationNever,
+	Resource: "persistentvolumes", ReturnDeleted: true, ShortNames: []string{"pv"}, Generation: kinds.GenerationNever,
 	Default: defaultPersistentVolume,
 	Columns: persistentVolumeColumns(),
 })

@@ -9,7 +9,7 @@ import (
 
 // PersistentVolumeClaim asks for storage on behalf of pods.
 var PersistentVolumeClaim = kinds.Define(kinds.Row[*corev1.PersistentVolumeClaim]{
-	Resource: "persistentvolumeclaims", ShortNames: []string{"pvc"}, Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
+	Resource: "persistentvolumeclaims", ReturnDeleted: true, ShortNames: []string{"pvc"}, Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
 	Default: defaultPersistentVolumeClaim,
 	Columns: persistentVolumeClaimColumns(),
 })

@@ -9,7 +9,7 @@ import (
 
 // PodTemplate is a pod template on its own.
 var PodTemplate = kinds.Define(kinds.Row[*corev1.PodTemplate]{
-	Resource: "podtemplates", Scope: kinds.Namespaced, Generation: kinds.GenerationAlways,
+	Resource: "podtemplates", ReturnDeleted: true, Scope: kinds.Namespaced, Generation: kinds.GenerationAlways,
 	Default: defaultPodTemplate,
 	Columns: []kinds.Column[*corev1.PodTemplate]{
 		kinds.NameColumn[*corev1.PodTemplate](),

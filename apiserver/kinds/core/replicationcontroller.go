@@ -13,7 +13,7 @@ import (
 
 // ReplicationController keeps a number of pods; ReplicaSet is its successor.
 var ReplicationController = kinds.Define(kinds.Row[*corev1.ReplicationController]{
-	Resource: "replicationcontrollers", ShortNames: []string{"rc"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Resource: "replicationcontrollers", DefaultOrphan: true, ShortNames: []string{"rc"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	EtcdPrefix: "controllers",
 	Fields: func(rc *corev1.ReplicationController) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}

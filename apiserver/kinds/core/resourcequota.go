@@ -12,7 +12,7 @@ import (
 
 // ResourceQuota bounds what a namespace may hold.
 var ResourceQuota = kinds.Define(kinds.Row[*corev1.ResourceQuota]{
-	Resource: "resourcequotas", ShortNames: []string{"quota"}, Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
+	Resource: "resourcequotas", ReturnDeleted: true, ShortNames: []string{"quota"}, Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
 	Default: defaultResourceQuota,
 	Columns: []kinds.Column[*corev1.ResourceQuota]{
 		kinds.NameColumn[*corev1.ResourceQuota](),

@@ -9,7 +9,7 @@ import (
 
 // Service is a stable address in front of pods.
 var Service = kinds.Define(kinds.Row[*corev1.Service]{
-	Resource: "services", ShortNames: []string{"svc"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Resource: "services", ReturnDeleted: true, ShortNames: []string{"svc"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	EtcdPrefix: "services/specs", Generation: kinds.GenerationNever, Name: kinds.Label1035, AllowCreateOnUpdate: true,
 	Fields: func(s *corev1.Service) fields.Set {
 		return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}

@@ -8,7 +8,7 @@ import (
 
 // ServiceAccount is the identity that pods act with.
 var ServiceAccount = kinds.Define(kinds.Row[*corev1.ServiceAccount]{
-	Resource: "serviceaccounts", ShortNames: []string{"sa"}, Scope: kinds.Namespaced, Revalidate: true,
+	Resource: "serviceaccounts", ReturnDeleted: true, ShortNames: []string{"sa"}, Scope: kinds.Namespaced, Revalidate: true,
 	Columns: []kinds.Column[*corev1.ServiceAccount]{
 		kinds.NameColumn[*corev1.ServiceAccount](),
 		kinds.AgeColumn[*corev1.ServiceAccount](),

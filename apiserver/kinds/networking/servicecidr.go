@@ -11,7 +11,7 @@ import (
 
 // ServiceCIDR is a range that Services get their addresses from.
 var ServiceCIDR = kinds.Define(kinds.Row[*networkingv1.ServiceCIDR]{
-	Resource: "servicecidrs",
+	Resource: "servicecidrs", StatusResets: []string{"spec", "metadata"},
 	Columns: []kinds.Column[*networkingv1.ServiceCIDR]{
 		kinds.NameColumn[*networkingv1.ServiceCIDR](),
 		{Name: "CIDRs", Description: kinds.Doc(networkingv1.ServiceCIDRSpec{}, "cidrs"),

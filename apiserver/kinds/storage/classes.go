@@ -9,7 +9,7 @@ import (
 
 // StorageClass names a way to make volumes.
 var StorageClass = kinds.Define(kinds.Row[*storagev1.StorageClass]{
-	Resource: "storageclasses", ShortNames: []string{"sc"}, Generation: kinds.GenerationNever,
+	Resource: "storageclasses", ReturnDeleted: true, ShortNames: []string{"sc"}, Generation: kinds.GenerationNever,
 	Default: defaultStorageClass,
 	Columns: storageClassColumns(),
 })
@@ -37,7 +37,7 @@ func storageClassColumns() []kinds.Column[*storagev1.StorageClass] {
 
 // VolumeAttributesClass names attributes that a volume may be given while it is in use.
 var VolumeAttributesClass = kinds.Define(kinds.Row[*storagev1.VolumeAttributesClass]{
-	Resource: "volumeattributesclasses", ShortNames: []string{"vac"}, Generation: kinds.GenerationNever,
+	Resource: "volumeattributesclasses", ReturnDeleted: true, ShortNames: []string{"vac"}, Generation: kinds.GenerationNever,
 	Columns: volumeAttributesClassColumns(),
 })
 

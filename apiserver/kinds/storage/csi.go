@@ -11,7 +11,7 @@ import (
 
 // CSIDriver says what a volume driver needs of the cluster.
 var CSIDriver = kinds.Define(kinds.Row[*storagev1.CSIDriver]{
-	Resource: "csidrivers", Generation: kinds.GenerationAlways,
+	Resource: "csidrivers", ReturnDeleted: true, Generation: kinds.GenerationAlways,
 	Default: defaultCSIDriver,
 	Columns: csiDriverColumns(),
 })
@@ -56,7 +56,7 @@ func csiDriverColumns() []kinds.Column[*storagev1.CSIDriver] {
 
 // CSINode lists the drivers of a node.
 var CSINode = kinds.Define(kinds.Row[*storagev1.CSINode]{
-	Resource: "csinodes", Generation: kinds.GenerationNever,
+	Resource: "csinodes", ReturnDeleted: true, StatusResets: []string{"spec", "metadata"}, Generation: kinds.GenerationNever,
 	Columns: []kinds.Column[*storagev1.CSINode]{
 		kinds.NameColumn[*storagev1.CSINode](),
 		{Name: "Drivers", Type: "integer", Description: "Drivers indicates the number of CSI drivers registered on the node",
@@ -73,7 +73,7 @@ var CSIStorageCapacity = kinds.Define(kinds.Row[*storagev1.CSIStorageCapacity]{
 
 // VolumeAttachment asks for a volume to be attached to a node.
 var VolumeAttachment = kinds.Define(kinds.Row[*storagev1.VolumeAttachment]{
-	Resource: "volumeattachments", Generation: kinds.GenerationNever,
+	Resource: "volumeattachments", ReturnDeleted: true, StatusResets: []string{"spec", "metadata"}, Generation: kinds.GenerationNever,
 	Columns: volumeAttachmentColumns(),
 })
 
