@@ -23,6 +23,9 @@ import (
 // Delete removes an object, or marks it for those who have to do something first: with a grace period, or with
 // finalizers. opts must be valid; it is not changed.
 func (res *Resource) Delete(ctx context.Context, w *Write, opts *metav1.DeleteOptions) (Result, error) {
+	if res.Kind.WarnDelete != nil && !w.internal {
+		warn(ctx, res.Kind.WarnDelete(opts))
+	}
 	current, err := res.read(ctx, w, watchcache.Cached)
 	if err != nil {
 		return Result{}, err

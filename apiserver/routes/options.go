@@ -152,6 +152,9 @@ func (c *call) fieldName(label, value string) (string, string, error) {
 	if len(kind.FieldNames) == 0 && !c.res.Codec.Text {
 		return "", "", fmt.Errorf("%q is not a known field selector: only %q, %q", label, "metadata.name", "metadata.namespace")
 	}
+	if kind.UnknownField != "" {
+		return "", "", fmt.Errorf(kind.UnknownField, label)
+	}
 	return "", "", fmt.Errorf("field label not supported: %s", label)
 }
 

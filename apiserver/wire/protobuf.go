@@ -85,8 +85,12 @@ func openEnvelope(data []byte) (typ runtime.TypeMeta, raw []byte, err error) {
 		return typ, nil, fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", magic)
 	}
 	data = data[len(magic):]
+	whole := data
 	for len(data) > 0 {
 		tag := data[0]
+		if tag != tagTypeMeta && tag != tagRaw && tag != tagEncoding && tag != tagContentType {
+			return openStrangeEnvelope(whole)
+		}
 		value, rest, err := lengthDelimited(data[1:])
 		if err != nil {
 			return typ, nil, err
@@ -98,13 +102,19 @@ func openEnvelope(data []byte) (typ runtime.TypeMeta, raw []byte, err error) {
 			}
 		case tagRaw:
 			raw = value
-		case tagEncoding, tagContentType:
-		default:
-			return typ, nil, fmt.Errorf("proto: unexpected field %#x in the envelope", tag)
 		}
 		data = rest
 	}
 	return typ, raw, nil
+}
+
+// openStrangeEnvelope takes one apart that has fields of the future in it, by the generated code.
+func openStrangeEnvelope(data []byte) (typ runtime.TypeMeta, raw []byte, err error) {
+	var unknown runtime.Unknown
+	if err := unknown.Unmarshal(data); err != nil {
+		return typ, nil, err
+	}
+	return unknown.TypeMeta, unknown.Raw, nil
 }
 
 func lengthDelimited(data []byte) (value, rest []byte, err error) {
