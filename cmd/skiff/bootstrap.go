@@ -47,6 +47,9 @@ func (u *up) bootstrap(ctx context.Context, nodes []node) error {
 		return err
 	}
 	u.progress.say("API server answers at %s", config.Host)
+	if err := createAll(ctx, config, manifests.Nodes); err != nil {
+		return fmt.Errorf("rights of nodes: %w", err)
+	}
 	if u.dns {
 		if err := u.createDNS(ctx, config); err != nil {
 			return fmt.Errorf("cluster DNS: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"text/tabwriter"
@@ -69,7 +70,14 @@ func newMachineExec() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e := control.Exec{Argv: args[1:]}
+			argv := args[1:]
+			if argv[0] == "--" {
+				argv = argv[1:] // flags end with the machine's name anyway
+			}
+			if len(argv) == 0 {
+				return errors.New("no command given")
+			}
+			e := control.Exec{Argv: argv}
 			if name := os.Getenv("TERM"); name != "" {
 				e.Env = []string{"TERM=" + name}
 			}

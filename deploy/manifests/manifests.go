@@ -10,6 +10,11 @@ import (
 //go:embed dns.yaml
 var dns string
 
+// Nodes is what node agents may do beyond what upstream's do.
+//
+//go:embed nodes.yaml
+var Nodes []byte
+
 // DNS are the values that the cluster's DNS depends on.
 type DNS struct {
 	// ClusterIP is the Service's, the tenth address of the service range.
