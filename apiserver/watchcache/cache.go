@@ -310,6 +310,7 @@ func (c *Cache) unload() {
 func (c *Cache) load(ctx context.Context, generation int) error {
 	var objects []*Object
 	var revision int64
+	size := 0
 	for from := ""; ; {
 		page, err := c.hub.cfg.Store.Page(ctx, c.Prefix, from, loadPage, revision)
 		if err != nil {
@@ -323,6 +324,7 @@ func (c *Cache) load(ctx context.Context, generation int) error {
 			o.shareWith(before)
 			c.hub.complain(o)
 			objects, before = append(objects, o), o
+			size += len(kv.Value)
 		}
 		if !page.More {
 			break
@@ -344,6 +346,7 @@ func (c *Cache) load(ctx context.Context, generation int) error {
 	c.mu.Lock()
 	c.loadedAt = revision
 	c.ring.clear(revision)
+	c.ring.live = size
 	c.state.Store(s)
 	c.mu.Unlock()
 	backlog := c.backlog

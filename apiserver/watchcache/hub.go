@@ -372,15 +372,21 @@ func (h *Hub) complain(o *Object) {
 	}
 }
 
-// sweep drops encodings that nobody uses, every now and then.
+// sweep drops what is no longer used, every now and then.
 func (h *Hub) sweep(ctx context.Context) {
-	ticker := time.NewTicker(sweepInterval)
+	ticker := time.NewTicker(retireInterval)
 	defer ticker.Stop()
-	for {
+	for turn := 1; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		for _, c := range *h.caches.Load() {
+			c.retire()
+		}
+		if turn%int(sweepInterval/retireInterval) != 0 {
+			continue
 		}
 		before := sweeps.Add(1) - 1
 		for _, c := range *h.caches.Load() {

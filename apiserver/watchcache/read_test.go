@@ -343,6 +343,29 @@ func TestUnusedFormsAreDropped(t *testing.T) {
 	}
 }
 
+func TestReplacedObjectsLoseTheirForms(t *testing.T) {
+	now := time.Now()
+	s := one(t, func(c *Config) { c.clock = func() time.Time { return now } })
+	rev := s.create(aPod("ns", "a"))
+	w := s.watch(WatchOptions{ResourceVersion: fmt.Sprint(rev)})
+	old := s.list(ListOptions{}).Items[0]
+	_, _ = old.Bytes(jsonForm)
+	s.put(aPod("ns", "a", note("new")))
+	fresh := s.list(ListOptions{}).Items[0]
+	_, _ = fresh.Bytes(jsonForm)
+	if s.pods.retire() != 0 || old.encoded(jsonForm) == nil {
+		t.Error("watchers that are a moment behind need the encoding")
+	}
+	now = now.Add(retireAge + time.Second)
+	if s.pods.retire() == 0 || old.encoded(jsonForm) != nil || fresh.encoded(jsonForm) == nil {
+		t.Error("a replaced object keeps its encodings, or a current one does not")
+	}
+	w.want("MODIFIED a")
+	if _, err := old.Bytes(jsonForm); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnnouncedWritesAreServedAsTheyAre(t *testing.T) {
 	s := one(t)
 	s.list(ListOptions{})

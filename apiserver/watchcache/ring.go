@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// Bounds of a ring. Within them it keeps what is younger than ringAge, and a few events however old, so that a watch of
-// a quiet kind can be taken up again after minutes.
+// Bounds of a ring. Within them it keeps what is younger than ringAge, as upstream does, and a few events however old, so
+// that a watch of a quiet kind can be taken up again after minutes. A kind whose objects take more than ringBytes may have a
+// ring of half their size: the larger a cluster, the more happens in a second.
 const (
 	ringLeast = 100
 	ringMost  = 100_000
-	ringAge   = 3 * time.Minute
-	ringBytes = 32 << 20
+	ringAge   = 75 * time.Second
+	ringBytes = 16 << 20
 )
 
 // event is one change of one object, as the ring keeps it.
@@ -34,13 +35,13 @@ func (e *event) gone() *Object {
 	return e.ghost.Load()
 }
 
-// cost is an estimate of the memory that an event holds on to: the object before and its encodings, which nothing else
-// refers to any more.
+// cost is an estimate of the memory that an event holds on to: the object before, which nothing else refers to any more.
+// Its encodings do not last (see Cache.retire).
 func (e *event) cost() int {
 	if e.before == nil {
 		return 256
 	}
-	return 512 + 3*len(e.before.stored)
+	return 768 + len(e.before.stored)
 }
 
 // ring holds the latest events of a kind. The events are numbered; a number is never used twice. Guarded by Cache.mu.
@@ -51,8 +52,11 @@ type ring struct {
 	bytes  int
 	// since is the revision after which no event is missing.
 	since int64
-	// most and budget are ringMost and ringBytes, smaller in tests.
+	// most and budget are ringMost and ringBytes, smaller in tests. live is the size of the current objects.
 	most, budget int
+	live         int
+	// retired is the number of the first event whose object before may still have encodings.
+	retired int64
 	// dropped is told the number of each event that goes.
 	dropped func(number int64, e *event)
 }
@@ -73,7 +77,14 @@ func (r *ring) push(e *event) int64 {
 	r.events[number&int64(len(r.events)-1)] = e
 	r.next++
 	r.bytes += e.cost()
-	for r.len() > r.most || r.bytes > r.budget && r.len() > 1 {
+	if e.object != nil {
+		r.live += len(e.object.stored)
+	}
+	if e.before != nil {
+		r.live -= len(e.before.stored)
+	}
+	budget := max(r.budget, r.live/2)
+	for r.len() > r.most || r.bytes > budget && r.len() > 1 {
 		r.drop()
 	}
 	return number
@@ -103,6 +114,19 @@ func (r *ring) drop() {
 	r.first++
 }
 
+// past are the events that happened before a time and were not asked for before.
+func (r *ring) past(before time.Time) []*event {
+	var all []*event
+	for r.retired = max(r.retired, r.first); r.retired < r.next; r.retired++ {
+		e := r.at(r.retired)
+		if e.at.After(before) {
+			break
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
 // clear forgets everything up to a revision.
 func (r *ring) clear(since int64) {
 	for r.len() > 0 {
@@ -114,12 +138,4 @@ func (r *ring) clear(since int64) {
 // after is the number of the first event after a revision.
 func (r *ring) after(revision int64) int64 {
 	return r.first + int64(sort.Search(r.len(), func(i int) bool { return r.at(r.first+int64(i)).revision > revision }))
-}
-
-func (r *ring) all() []*event {
-	all := make([]*event, 0, r.len())
-	for n := r.first; n < r.next; n++ {
-		all = append(all, r.at(n))
-	}
-	return all
 }

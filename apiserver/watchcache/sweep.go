@@ -9,11 +9,23 @@ import (
 // watches would otherwise stay in memory for good.
 const sweepInterval = 30 * time.Second
 
+// An object that has been replaced is wanted by watchers that lag behind, for a moment. Then its encodings go, and only what
+// is stored remains for the ring to hold; a watcher that lags further has them made again.
+const (
+	retireInterval = time.Second
+	retireAge      = 2 * time.Second
+)
+
 // sweeps counts intervals. It is the process's, not a hub's, so that an Object needs no pointer to its hub.
 var sweeps atomic.Uint32
 
 // sweep drops the encodings of an object that were last used before an interval, and answers the bytes freed.
 func (o *Object) sweep(before uint32) int {
+	return o.drop(func(e *encoding) bool { return int32(e.lastUsed.Load()-before) < 0 })
+}
+
+// drop drops some of an object's encodings, and answers the bytes freed.
+func (o *Object) drop(which func(*encoding) bool) int {
 	if o.forms.Load() == nil {
 		return 0
 	}
@@ -22,7 +34,7 @@ func (o *Object) sweep(before uint32) int {
 	var kept *encoding
 	freed := 0
 	for e := o.forms.Load(); e != nil; e = e.next {
-		if used := e.lastUsed.Load(); int32(used-before) < 0 {
+		if which(e) {
 			freed += len(e.bytes)
 			continue
 		}
@@ -37,26 +49,34 @@ func (o *Object) sweep(before uint32) int {
 	return freed
 }
 
-// sweep drops what has not been used of the current objects and of the past ones that the ring holds.
+// sweep drops the encodings of current objects that are not used, and what the ring and the snapshots need not keep.
 func (c *Cache) sweep(before uint32) int {
 	freed := 0
-	drop := func(o *Object) bool {
+	c.state.Load().objects.all(func(o *Object) bool {
 		freed += o.sweep(before)
 		return true
-	}
-	c.state.Load().objects.all(drop)
+	})
 	c.mu.Lock()
 	c.ring.expire(c.hub.now())
-	past := c.ring.all()
 	c.mu.Unlock()
+	c.snapshots.expire(c.hub.now(), c.hub.cfg.Store.Compacted())
+	return freed
+}
+
+// retire drops the encodings of objects that were replaced a moment ago.
+func (c *Cache) retire() int {
+	c.mu.Lock()
+	past := c.ring.past(c.hub.now().Add(-retireAge))
+	c.mu.Unlock()
+	all := func(*encoding) bool { return true }
+	freed := 0
 	for _, e := range past {
 		if e.before != nil {
-			drop(e.before)
+			freed += e.before.drop(all)
 		}
 		if g := e.ghost.Load(); g != nil {
-			drop(g)
+			freed += g.drop(all)
 		}
 	}
-	c.snapshots.expire(c.hub.now(), 0)
 	return freed
 }
