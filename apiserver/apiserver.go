@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/skiff-project/skiff/apiserver/admission"
 	"github.com/skiff-project/skiff/apiserver/authn"
 	"github.com/skiff-project/skiff/apiserver/authz"
 	"github.com/skiff-project/skiff/apiserver/bootstrap"
@@ -59,6 +60,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, metrics: prometheus.NewRegistry()}
 	err := cfg.check()
+	if err == nil {
+		_, err = admission.Choose(&admission.Objects{}, cfg.EnableAdmission, cfg.DisableAdmission)
+	}
 	if err == nil {
 		s.ranges, err = cfg.ranges()
 	}
@@ -195,7 +199,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 	}
 	reg.SetService(kinds.ServiceAuthenticator, authenticator)
 	reg.SetService(kinds.ServiceAuthorizer, authorizer)
-	chain, err := s.admission(reg, authorizer)
+	chain, err := s.admission(reg, authorizer, readers)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,8 +8,13 @@ import (
 )
 
 // admission puts the chain together.
-func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer) (admission.Interface, error) {
-	return admission.Chain{authorizer.Escalation()}, nil
+func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer, readers authz.Readers) (admission.Interface, error) {
+	objects := &admission.Objects{Readers: readers, Store: reg.Hooks(), Authz: authorizer}
+	chain, err := admission.Choose(objects, s.cfg.EnableAdmission, s.cfg.DisableAdmission)
+	if err != nil {
+		return nil, err
+	}
+	return append(chain, authorizer.Escalation()), nil
 }
 
-func (s *Server) connector(reg *registry.Registry) routes.Connector { return nil }
+func (s *Server) connector(*registry.Registry) routes.Connector { return nil }

@@ -38,6 +38,14 @@ const (
 
 // runMaster keeps this server's lease, the Service, and the endpoints, and takes the server out of them at the end.
 func (b *Bootstrap) runMaster(ctx context.Context) {
+	// The Service's address comes out of the default range, which must be there first.
+	for !b.Done("bootstrap-controller") {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	for {
 		wait := masterRenew
 		if err := b.master(ctx); err != nil && ctx.Err() == nil {
@@ -143,9 +151,6 @@ func (b *Bootstrap) service(ctx context.Context) error {
 	_, err := b.cfg.Store.Get(ctx, kind, metav1.NamespaceDefault, masterService)
 	if err == nil || !apierrors.IsNotFound(err) {
 		return err
-	}
-	if b.kind("servicecidrs.networking.k8s.io") != nil && !b.Done("bootstrap-controller") {
-		return errors.New("the default range of Service addresses is not there yet")
 	}
 	ip := b.cfg.ServiceCIDRs[0].Masked().Addr().Next().String()
 	family := corev1.IPv4Protocol

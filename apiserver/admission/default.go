@@ -1,0 +1,45 @@
+package admission
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Default are the rules that are on unless a flag says otherwise, in upstream's order, which decides which of two
+// refusals a client gets.
+func Default(o *Objects) []Rule {
+	return []Rule{
+		NamespaceLifecycle(o), LimitRanger(o), ServiceAccount(o), NodeRestriction(o), TaintNodesByCondition(), PodSecurity(o),
+		Priority(o), DefaultTolerationSeconds(), DefaultStorageClass(o), StorageObjectInUseProtection(),
+		PersistentVolumeClaimResize(o), RuntimeClass(o), CertificateApproval(o), CertificateSigning(o), ClusterTrustBundleAttest(o),
+		CertificateSubjectRestriction(), DefaultIngressClass(o), PodTopologyLabels(o), PodResizeValidator(o),
+	}
+}
+
+// known are rules of upstream's that may be named in flags and that do nothing here beyond what is always done.
+var known = []string{"NodeDeclaredFeatureValidator", "PodGroupProtection", "MutatingAdmissionPolicy", "MutatingAdmissionWebhook",
+	"ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "AlwaysAdmit"}
+
+// Choose applies the flags that turn rules on and off. last are rules that come behind all others.
+func Choose(o *Objects, enable, disable []string, last ...Rule) (Chain, error) {
+	off := optional(o)
+	all := append(Default(o), last...)
+	names := func(list []Rule) (out []string) {
+		for _, r := range list {
+			out = append(out, r.Name)
+		}
+		return out
+	}
+	for _, name := range slices.Concat(enable, disable) {
+		if !slices.Contains(slices.Concat(names(all), names(off), known), name) {
+			return nil, fmt.Errorf("there is no admission rule %q", name)
+		}
+	}
+	var out Chain
+	for _, r := range append(slices.DeleteFunc(off, func(r Rule) bool { return !slices.Contains(enable, r.Name) }), all...) {
+		if !slices.Contains(disable, r.Name) {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,107 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/storage"
+	"github.com/skiff-project/skiff/apiserver/watchcache"
+)
+
+// Objects is what rules know of other objects. What they get is shared and must not be changed.
+type Objects struct {
+	// Readers finds the cache of a kind; nil where it is not served.
+	Readers func(gr schema.GroupResource) watchcache.Reader
+	// Store writes (quota) and finds collaborators.
+	Store kinds.Store
+	// Authz answers what a user may do.
+	Authz interface {
+		Decide(ctx context.Context, access kinds.Access) (kinds.Decision, string, error)
+	}
+}
+
+// get reads one object from what this server knows, and once more, fresh, if it knows none: an object that another
+// server has just made must not be missing.
+func (o *Objects) get(ctx context.Context, gr schema.GroupResource, namespace, name string) (runtime.Object, error) {
+	reader := o.Readers(gr)
+	if reader == nil {
+		return nil, apierrors.NewNotFound(gr, name)
+	}
+	found, err := reader.Get(ctx, namespace, name, watchcache.Cached)
+	if errors.Is(err, storage.ErrNotFound) {
+		found, err = reader.Get(ctx, namespace, name, watchcache.Latest)
+	}
+	return shared(found, err, gr, name)
+}
+
+// fresh reads one object as it is now.
+func (o *Objects) fresh(ctx context.Context, gr schema.GroupResource, namespace, name string) (runtime.Object, error) {
+	reader := o.Readers(gr)
+	if reader == nil {
+		return nil, apierrors.NewNotFound(gr, name)
+	}
+	found, err := reader.Get(ctx, namespace, name, watchcache.Latest)
+	return shared(found, err, gr, name)
+}
+
+func shared(found *watchcache.Object, err error, gr schema.GroupResource, name string) (runtime.Object, error) {
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, apierrors.NewNotFound(gr, name)
+	}
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	obj, err := found.Shared()
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return obj, nil
+}
+
+// list reads what this server knows of a kind, in one namespace or all.
+func (o *Objects) list(ctx context.Context, gr schema.GroupResource, namespace string) ([]runtime.Object, error) {
+	return o.find(ctx, gr, watchcache.ListOptions{Namespace: namespace, Cached: true})
+}
+
+func (o *Objects) find(ctx context.Context, gr schema.GroupResource, opts watchcache.ListOptions) ([]runtime.Object, error) {
+	reader := o.Readers(gr)
+	if reader == nil || opts.Cached && reader.Count() == 0 {
+		return nil, nil
+	}
+	list, err := reader.List(ctx, opts)
+	if err != nil {
+		return nil, apierrors.NewInternalError(fmt.Errorf("list %s: %w", gr, err))
+	}
+	out := make([]runtime.Object, len(list.Items))
+	for i, item := range list.Items {
+		if out[i], err = item.Shared(); err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+	}
+	return out, nil
+}
+
+func core(resource string) schema.GroupResource { return schema.GroupResource{Resource: resource} }
+
+// forbidden refuses a write. The name is the object's, or what it will begin with.
+func forbidden(a *Attributes, format string, args ...any) error {
+	name := a.Name
+	if name == "" {
+		name = "Unknown"
+		if m, err := meta.Accessor(a.Object); err == nil {
+			if m.GetName() != "" {
+				name = m.GetName()
+			} else if m.GetGenerateName() != "" {
+				name = m.GetGenerateName()
+			}
+		}
+	}
+	return apierrors.NewForbidden(a.Kind.GroupResource(), name, fmt.Errorf(format, args...))
+}
