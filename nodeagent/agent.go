@@ -123,6 +123,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var parts run.Group
 	parts.Add("images", func(ctx context.Context) error {
 		a.engine.importBundles(ctx, a.cfg.ImageBundleDir, a.cfg.Log)
+		close(a.bundled)
 		<-ctx.Done()
 		return nil
 	})

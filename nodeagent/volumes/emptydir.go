@@ -48,10 +48,11 @@ func open(path string) error {
 	if err != nil {
 		return err
 	}
-	if info.Mode().Perm() == 0o777 {
+	want := info.Mode()&os.ModeSetgid | 0o777
+	if info.Mode()&^os.ModeDir == want {
 		return nil
 	}
-	return os.Chmod(path, info.Mode()&os.ModeSetgid|0o777)
+	return os.Chmod(path, want)
 }
 
 // memoryLimit is the most that a volume in memory may hold: what it asks for, within what pod and node allow. 0: the kernel's default.
