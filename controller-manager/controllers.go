@@ -9,15 +9,21 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
+	tokencleaning "github.com/skiff-project/skiff/controller-manager/bootstraptokens/cleaning"
+	tokensigning "github.com/skiff-project/skiff/controller-manager/bootstraptokens/signing"
 	"github.com/skiff-project/skiff/controller-manager/certificates/approving"
 	"github.com/skiff-project/skiff/controller-manager/certificates/cleaning"
 	"github.com/skiff-project/skiff/controller-manager/certificates/signing"
+	"github.com/skiff-project/skiff/controller-manager/clusterroleaggregation"
 	"github.com/skiff-project/skiff/controller-manager/control"
 	"github.com/skiff-project/skiff/controller-manager/deployment"
 	"github.com/skiff-project/skiff/controller-manager/endpoints"
@@ -28,11 +34,15 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/nodeipam"
 	"github.com/skiff-project/skiff/controller-manager/nodelifecycle"
 	"github.com/skiff-project/skiff/controller-manager/podgc"
+	"github.com/skiff-project/skiff/controller-manager/pvcprotection"
+	"github.com/skiff-project/skiff/controller-manager/pvprotection"
 	"github.com/skiff-project/skiff/controller-manager/replicaset"
 	"github.com/skiff-project/skiff/controller-manager/replication"
 	"github.com/skiff-project/skiff/controller-manager/rootca"
 	"github.com/skiff-project/skiff/controller-manager/serviceaccount"
+	"github.com/skiff-project/skiff/controller-manager/servicecidrs"
 	"github.com/skiff-project/skiff/controller-manager/tainteviction"
+	"github.com/skiff-project/skiff/controller-manager/ttlafterfinished"
 )
 
 // controller is what this package needs of one.
@@ -66,6 +76,13 @@ var all = []entry{
 	{"certificatesigningrequest-signing-controller", newSigning},
 	plain("certificatesigningrequest-cleaner-controller", cleaning.New),
 	{"pod-garbage-collector-controller", newPodGC},
+	plain("clusterrole-aggregation-controller", clusterroleaggregation.New),
+	plain("ttl-after-finished-controller", ttlafterfinished.New),
+	plain("bootstrap-signer-controller", tokensigning.New),
+	plain("token-cleaner-controller", tokencleaning.New),
+	plain("service-cidr-controller", servicecidrs.New),
+	plain("persistentvolumeclaim-protection-controller", pvcprotection.New),
+	plain("persistentvolume-protection-controller", pvprotection.New),
 	plain("namespace-controller", namespace.New),
 	{"garbage-collector-controller", newGarbageCollector},
 }
@@ -120,6 +137,12 @@ func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 		corev1.SchemeGroupVersion.WithResource("serviceaccounts"):                    core.ServiceAccounts().Informer(),
 		certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): env.Informers.Certificates().V1().CertificateSigningRequests().Informer(),
 		corev1.SchemeGroupVersion.WithResource("replicationcontrollers"):             core.ReplicationControllers().Informer(),
+		corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"):             core.PersistentVolumeClaims().Informer(),
+		corev1.SchemeGroupVersion.WithResource("persistentvolumes"):                  core.PersistentVolumes().Informer(),
+		batchv1.SchemeGroupVersion.WithResource("jobs"):                              env.Informers.Batch().V1().Jobs().Informer(),
+		rbacv1.SchemeGroupVersion.WithResource("clusterroles"):                       env.Informers.Rbac().V1().ClusterRoles().Informer(),
+		networkingv1.SchemeGroupVersion.WithResource("servicecidrs"):                 env.Informers.Networking().V1().ServiceCIDRs().Informer(),
+		networkingv1.SchemeGroupVersion.WithResource("ipaddresses"):                  env.Informers.Networking().V1().IPAddresses().Informer(),
 		appsv1.SchemeGroupVersion.WithResource("deployments"):                        apps.Deployments().Informer(),
 		appsv1.SchemeGroupVersion.WithResource("replicasets"):                        apps.ReplicaSets().Informer(),
 		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):                env.Informers.Discovery().V1().EndpointSlices().Informer(),

@@ -180,8 +180,11 @@ func (c *Controller) label(ctx context.Context, node *corev1.Node) error {
 
 // mayEvict says whether the pods of node may be driven out, and when to ask again.
 func (c *Controller) mayEvict(node *corev1.Node, now time.Time) (eviction, time.Duration) {
-	if readiness(node) == corev1.ConditionTrue && !hasNoExecute(node) {
-		return later, 0
+	c.mu.Lock()
+	calm := !c.allDown
+	c.mu.Unlock()
+	if calm && readiness(node) == corev1.ConditionTrue && !hasNoExecute(node) {
+		return later, 0 // nearly always: one heartbeat must not cost a look at all nodes
 	}
 	all, err := c.nodes.List(labels.Everything())
 	if err != nil {
