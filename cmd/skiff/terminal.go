@@ -12,12 +12,13 @@ import (
 
 	"github.com/skiff-project/skiff/pkg/machine"
 	"github.com/skiff-project/skiff/pkg/machine/control"
+	"github.com/skiff-project/skiff/pkg/pty"
 )
 
 // execOnTerminal runs a command on a terminal of its own and joins this process's terminal to it, so that job control,
 // editors and window sizes work in the machine.
 func execOnTerminal(m *machine.Machine, e control.Exec) (int, error) {
-	near, far, err := openTerminal()
+	near, far, err := pty.Open()
 	if err != nil {
 		return 0, fmt.Errorf("terminal: %w", err)
 	}
@@ -53,23 +54,4 @@ func execOnTerminal(m *machine.Machine, e control.Exec) (int, error) {
 	far.Close()
 	<-shown
 	return code, err
-}
-
-func openTerminal() (near, far *os.File, err error) {
-	near, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	n, err := unix.IoctlGetInt(int(near.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(near.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		far, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		near.Close()
-		return nil, nil, err
-	}
-	return near, far, nil
 }

@@ -47,14 +47,14 @@ func testHost(t *testing.T) machine.Host {
 	run, err := os.MkdirTemp("/run", "skifft")
 	require.NoError(t, err)
 	h := machine.Host{RunDir: filepath.Join(run, "r"), DataRoot: t.TempDir(), Init: initProgram}
-	before := hosttest.Take(t)
+	before := hosttest.Take(t, clusterName(t, ""))
 	t.Cleanup(func() {
 		names, err := h.Names()
 		require.NoError(t, err)
 		for _, n := range names {
 			require.NoError(t, h.Destroy(context.Background(), n, false))
 		}
-		hosttest.Same(t, before)
+		hosttest.Same(t, clusterName(t, ""), before)
 		require.NoFileExists(t, h.RunDir, "the last cluster takes the run folder with it")
 		require.NoError(t, os.RemoveAll(run))
 	})
@@ -151,7 +151,7 @@ func TestMachineHasItsOwnView(t *testing.T) {
 }
 
 func TestMachinesReachEachOther(t *testing.T) {
-	before := hosttest.Take(t)
+	before := hosttest.Take(t, clusterName(t, ""))
 	h := testHost(t)
 	c := newCluster(t, h)
 	a, b := add(t, c, "node-1"), add(t, c, "node-2")
@@ -172,7 +172,7 @@ func TestMachinesReachEachOther(t *testing.T) {
 	require.Equal(t, "node-2", got)
 
 	t.Run("the host has no way to them", func(t *testing.T) {
-		now := hosttest.Take(t)
+		now := hosttest.Take(t, clusterName(t, ""))
 		require.Equal(t, before["interface"], now["interface"])
 		require.Equal(t, before["route"], now["route"])
 		require.Equal(t, before["rule"], now["rule"])

@@ -17,15 +17,16 @@ import (
 // Snapshot is a host's state as sets of lines.
 type Snapshot map[string][]string
 
-// Take looks at the host. Only what a cluster of machines could leave is in it: of processes, those of our programs and
-// of container monitors; of cgroups, those whose name is ours.
-func Take(t testing.TB) Snapshot {
+// Take looks at the host. Other tests may run clusters of their own on it meanwhile, so of processes, mounts and cgroups
+// only those are in it that belong to clusters whose names begin with prefix. Without egress a cluster adds no interface,
+// route, switch or rule at all, so of these all are in it.
+func Take(t testing.TB, prefix string) Snapshot {
 	t.Helper()
 	s := Snapshot{
-		"process":   processes(t),
-		"mount":     mounts(t),
+		"process":   processes(t, prefix),
+		"mount":     mounts(t, prefix),
 		"interface": names(t, "/sys/class/net"),
-		"cgroup":    cgroups(),
+		"cgroup":    cgroups(prefix),
 		"route":     output(t, "ip", "-4", "route", "show", "table", "all"),
 		"switch":    file(t, "/proc/sys/net/ipv4/ip_forward"),
 	}
@@ -40,11 +41,11 @@ func Take(t testing.TB) Snapshot {
 }
 
 // Same fails the test if the host holds more or less than before, once the kernel has had time to tidy up.
-func Same(t testing.TB, before Snapshot) {
+func Same(t testing.TB, prefix string, before Snapshot) {
 	t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
 	for {
-		diff := before.compare(Take(t))
+		diff := before.compare(Take(t, prefix))
 		if len(diff) == 0 {
 			return
 		}
@@ -74,12 +75,7 @@ func (before Snapshot) compare(after Snapshot) []string {
 	return diff
 }
 
-// programs are the names of processes that belong to clusters.
-var programs = []string{
-	"machine-init", "apiserver", "controller-manager", "controller-manag", "scheduler", "nodeagent", "proxy", "conmon", "pause", "coredns",
-}
-
-func processes(t testing.TB) []string {
+func processes(t testing.TB, prefix string) []string {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
@@ -89,38 +85,32 @@ func processes(t testing.TB) []string {
 		if _, err := strconv.Atoi(e.Name()); err != nil {
 			continue
 		}
-		comm, err := os.ReadFile(filepath.Join("/proc", e.Name(), "comm"))
-		if err != nil {
-			continue // it ended
-		}
-		name := strings.TrimSpace(string(comm))
-		// Processes of other tests on this host come and go: what counts are those of the namespaces of this one's
-		// clusters, which its cgroups tell.
 		cgroup, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup"))
-		if err == nil && slices.Contains(programs, name) && strings.Contains(string(cgroup), "/skiff-"+prefix()) {
-			found = append(found, e.Name()+" "+name)
+		if err != nil || !strings.Contains(string(cgroup), "/skiff-"+prefix) {
+			continue
+		}
+		comm, err := os.ReadFile(filepath.Join("/proc", e.Name(), "comm"))
+		if err == nil {
+			found = append(found, e.Name()+" "+strings.TrimSpace(string(comm)))
 		}
 	}
 	return found
 }
 
-// prefix is what names of clusters of this process begin with.
-func prefix() string { return "t" + strconv.Itoa(os.Getpid()) }
-
-func mounts(t testing.TB) []string {
+func mounts(t testing.TB, prefix string) []string {
 	var keep []string
 	for _, line := range file(t, "/proc/self/mounts") {
-		if strings.Contains(line, "skiff") || strings.Contains(line, os.TempDir()) {
+		if strings.Contains(line, prefix) {
 			keep = append(keep, line)
 		}
 	}
 	return keep
 }
 
-func cgroups() []string {
+func cgroups(prefix string) []string {
 	var found []string
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "skiff-"+prefix()) {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "skiff-"+prefix) {
 			found = append(found, path)
 		}
 		return nil
