@@ -53,6 +53,9 @@ type Resource struct {
 func groups(table []*kinds.Kind) []Group {
 	byName := map[string]map[string][]Resource{}
 	for _, k := range table {
+		if k.Internal {
+			continue
+		}
 		for i := range k.Served {
 			gv := k.Served[i].GVK.GroupVersion()
 			if byName[gv.Group] == nil {

@@ -37,6 +37,8 @@ type Kind struct {
 	Verbs []string
 	// Virtual kinds are answered by Create and never stored (TokenReview, SubjectAccessReview, Binding).
 	Virtual bool
+	// Internal kinds are stored for hooks and served to nobody: no path, no discovery.
+	Internal bool
 	// EtcdPrefix is the key of the kind below /registry/, without slashes at its ends ("services/specs").
 	EtcdPrefix string
 	// Served lists the versions that clients may use. The first is the hub's own.
@@ -132,6 +134,8 @@ type Version struct {
 	// FieldAliases maps the version's field selector names to the hub's ("regarding.name" -> "involvedObject.name"). If
 	// it is not nil it lists all that the version supports beside metadata.name and metadata.namespace.
 	FieldAliases map[string]string
+	// Deprecated is a Warning that every request for this version is answered with.
+	Deprecated string
 }
 
 // ColumnDefinition is metav1.TableColumnDefinition; the alias keeps rows short.

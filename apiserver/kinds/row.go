@@ -39,6 +39,8 @@ type Row[T Object] struct {
 	StoredJSON     bool
 	// AlsoServed are further versions; the hub's own is added in front.
 	AlsoServed []Version
+	// Deprecated is the Warning that every request for the hub's version is answered with.
+	Deprecated string
 	// NoGeneration: the kind does not count metadata.generation. The default is counting, from 1 on create and by one
 	// for each change outside metadata and status, for kinds that have a Spec or say so here.
 	Generation GenerationRule
@@ -140,7 +142,7 @@ func Define[T Object](r Row[T]) *Kind {
 	if k.EtcdPrefix == "" {
 		k.EtcdPrefix = r.Resource
 	}
-	hub := Version{GVK: gvk, ListKind: k.ListKind, New: k.New, NewList: k.NewList}
+	hub := Version{GVK: gvk, ListKind: k.ListKind, New: k.New, NewList: k.NewList, Deprecated: r.Deprecated}
 	k.Served = append([]Version{hub}, r.AlsoServed...)
 	k.Stored = hub
 	if r.StorageVersion != "" && r.StorageVersion != gvk.Version {

@@ -104,6 +104,9 @@ func (r *Registry) AddWith(kind *kinds.Kind, fields *ownership.Factory) *Resourc
 	defer r.mu.Unlock()
 	r.forget(kind.GroupResource())
 	r.resources[kind.GroupResource()] = res
+	if kind.Internal {
+		return res
+	}
 	for i := range kind.Served {
 		v := &kind.Served[i]
 		r.versions[v.GVK.GroupVersion().WithResource(kind.Resource)] = served{res, v}

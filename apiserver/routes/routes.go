@@ -105,6 +105,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wire.WriteError(w, r, noSuchResource())
 		return
 	}
+	request.Warn(r.Context(), version.Deprecated)
 	c := &call{handler: h, w: w, r: r, info: info, res: res, version: version}
 	c.serve()
 }

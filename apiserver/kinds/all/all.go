@@ -22,7 +22,7 @@ import (
 // All lists every kind once, the groups in the order of upstream's discovery.
 var All = []*kinds.Kind{
 	core.Binding, core.ComponentStatus, core.ConfigMap, core.Endpoints, core.Event, core.LimitRange, core.Namespace, core.Node,
-	core.PersistentVolumeClaim, core.PersistentVolume, core.Pod, core.PodTemplate, core.ReplicationController,
+	core.PersistentVolumeClaim, core.PersistentVolume, core.Pod, core.PodTemplate, core.RangeAllocation, core.ReplicationController,
 	core.ResourceQuota, core.Secret, core.ServiceAccount, core.Service,
 	apps.ControllerRevision, apps.DaemonSet, apps.Deployment, apps.ReplicaSet, apps.StatefulSet,
 	authentication.SelfSubjectReview, authentication.TokenReview,

@@ -16,6 +16,7 @@ var ComponentStatus = componentStatus()
 func componentStatus() *kinds.Kind {
 	k := kinds.Define(kinds.Row[*corev1.ComponentStatus]{
 		Resource: "componentstatuses", ShortNames: []string{"cs"}, Verbs: []string{"get", "list"},
+		Deprecated: "v1 ComponentStatus is deprecated in v1.19+",
 		Columns: []kinds.Column[*corev1.ComponentStatus]{
 			kinds.NameColumn[*corev1.ComponentStatus](),
 			{Name: "Status", Description: "Status of the component conditions", Cell: func(c *corev1.ComponentStatus) any {

@@ -65,7 +65,6 @@ func defaultService(s *corev1.Service) {
 			}
 		}
 	}
-	defaultFamilies(s)
 }
 
 // reachableFromOutside says whether a Service has an address beside its cluster IP.

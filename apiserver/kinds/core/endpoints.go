@@ -14,7 +14,11 @@ import (
 // Endpoints are the addresses behind a Service, in one object; EndpointSlices are their successors.
 var Endpoints = kinds.Define(kinds.Row[*corev1.Endpoints]{
 	Resource: "endpoints", ShortNames: []string{"ep"}, Scope: kinds.Namespaced, EtcdPrefix: "services/endpoints",
-	Default: defaultEndpoints,
+	AllowCreateOnUpdate: true, Deprecated: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+	Default:        defaultEndpoints,
+	Validate:       validateNewEndpoints,
+	ValidateUpdate: validateEndpointsUpdate,
+	Warnings:       endpointsWarnings,
 	Columns: []kinds.Column[*corev1.Endpoints]{
 		kinds.NameColumn[*corev1.Endpoints](),
 		{Name: "Endpoints", Description: kinds.Doc(corev1.Endpoints{}, "subsets"),
