@@ -89,6 +89,8 @@ type Config struct {
 
 	Profiling bool
 
+	// ProxyAllowed says which addresses proxy requests may go to, for tests. Default: nodeproxy's.
+	ProxyAllowed func(netip.Addr) bool
 	// Kinds are the kinds to serve. Default: all.
 	Kinds []*kinds.Kind
 	Log   *slog.Logger

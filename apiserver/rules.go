@@ -3,6 +3,7 @@ package apiserver
 import (
 	"github.com/skiff-project/skiff/apiserver/admission"
 	"github.com/skiff-project/skiff/apiserver/authz"
+	"github.com/skiff-project/skiff/apiserver/nodeproxy"
 	"github.com/skiff-project/skiff/apiserver/registry"
 	"github.com/skiff-project/skiff/apiserver/routes"
 )
@@ -17,4 +18,8 @@ func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer,
 	return append(chain, authorizer.Escalation()), nil
 }
 
-func (s *Server) connector(*registry.Registry) routes.Connector { return nil }
+// connector reaches nodes, pods and Services.
+func (s *Server) connector(authorizer *authz.Authorizer, readers authz.Readers) routes.Connector {
+	return nodeproxy.New(nodeproxy.Config{Readers: readers, Authz: authorizer, Certificate: s.files.kubelet.get, CAs: s.files.nodeCAs.get(),
+		DialTimeout: s.cfg.KubeletTimeout, Allowed: s.cfg.ProxyAllowed, Log: s.log})
+}
