@@ -1,7 +1,7 @@
 // Package network gives pods their addresses and carries their packets.
 //
 // Every pod has a veth pair whose end on the node has no address and belongs to no bridge: the node routes. A pod knows
-// one neighbour, the gateway, which is the first address of the node's pod range and sits on the dummy interface skiff0;
+// one neighbour, the gateway, which is the first address of the node's pod range and sits on the interface skiff0;
 // the node has one host route for each pod. Both ends know each other's hardware address from the start, so there is no
 // ARP and no broadcast.
 //

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// gatewayLink holds the gateway addresses.
+	// gatewayLink holds the gateway addresses. It is a bridge without ports: kernels have that where they lack a dummy.
 	gatewayLink = "skiff0"
 	// routeProtocol marks our routes in the kernel's tables, so that those of a former life can be told apart.
 	routeProtocol = 83
@@ -151,7 +151,7 @@ func setSysctl(key, value string) error {
 func (n *Network) ensureGateway(cidrs []netip.Prefix) error {
 	link, err := n.nl.LinkByName(gatewayLink)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		err = n.nl.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: gatewayLink}})
+		err = n.nl.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: gatewayLink}})
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return err
 		}

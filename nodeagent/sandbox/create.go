@@ -173,3 +173,20 @@ func (s Sandbox) IPs() []string {
 }
 
 var _ Network = (*network.Network)(nil)
+
+// Inside runs f on a thread in the sandbox's network, UTS and IPC namespaces.
+func (m *Manager) Inside(id string, f func() error) error {
+	s, err := m.Get(id)
+	if err != nil {
+		return err
+	}
+	ns, err := openNamespaces(&s)
+	if err != nil {
+		return err
+	}
+	defer ns.close()
+	if err := m.Check(id); err != nil {
+		return err // the process ended, and its id may be someone else's by now
+	}
+	return m.host.inside(ns, f)
+}
