@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
 
 	"github.com/skiff-project/skiff/pkg/client"
 	"github.com/skiff-project/skiff/pkg/health"
@@ -13,6 +14,8 @@ import (
 // Config is what the process is told. The fields have upstream's names and defaults.
 type Config struct {
 	Client client.Config
+	// REST, if set, is used instead of what Client names.
+	REST   *rest.Config
 	Leader leader.Config
 	Health health.Config
 

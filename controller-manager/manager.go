@@ -38,8 +38,10 @@ func New(c Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{config: c, names: names}
-	if m.rest, err = client.Load(c.Client); err != nil {
-		return nil, err
+	if m.rest = c.REST; m.rest == nil {
+		if m.rest, err = client.Load(c.Client); err != nil {
+			return nil, err
+		}
 	}
 	if c.ServiceAccounts {
 		m.http, err = identity.HTTPClient(m.rest)
