@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiff-project/skiff/apiserver/storage"
 )
@@ -43,8 +45,21 @@ func fromStorage(err error, doing string, gr schema.GroupResource, name string) 
 }
 
 // preconditionFailed is upstream's refusal of a write that expects another object than the one that is there.
-func preconditionFailed(gr schema.GroupResource, name, key, field, want, have string) error {
+func preconditionFailed(gr schema.GroupResource, name, key, what, want, have string) error {
 	return apierrors.NewConflict(gr, name, fmt.Errorf(
 		"StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: %s in precondition: %v, %s in object meta: %v",
-		key, field, want, field, have))
+		strings.TrimPrefix(key, "/registry"), what, want, what, have))
+}
+
+// invalid refuses an object. A mistake that several checks found is told once.
+func invalid(kind schema.GroupKind, name string, errs field.ErrorList) error {
+	var once field.ErrorList
+	seen := map[string]bool{}
+	for _, err := range errs {
+		if text := err.Error(); !seen[text] {
+			seen[text] = true
+			once = append(once, err)
+		}
+	}
+	return apierrors.NewInvalid(kind, name, once)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -162,7 +163,9 @@ func (p *Patch) patchJSON(current []byte) (patched []byte, found []error, err er
 	if p.strict() {
 		var into []jsonPatchOperation
 		if found, err = kjson.UnmarshalStrict(p.Body, &into); err != nil {
-			return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+			// The message names a Go type, which clients have come to know by upstream's name.
+			text := strings.ReplaceAll(err.Error(), "registry.jsonPatchOperation", "handlers.jsonPatchOp")
+			return nil, nil, apierrors.NewBadRequest("error decoding patch: " + text)
 		}
 		for i := range found {
 			found[i] = fmt.Errorf("json patch %v", found[i])

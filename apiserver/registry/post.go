@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -31,7 +30,7 @@ func (res *Resource) Ask(ctx context.Context, w *Write, obj runtime.Object) (run
 	req.DryRun = w.DryRun
 	res.Kind.PrepareCreate(req, obj)
 	if errs := res.Kind.Validate(req, obj); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(res.Kind.GVK.GroupKind(), w.Name, errs)
+		return nil, invalid(res.Kind.GVK.GroupKind(), w.Name, errs)
 	}
 	warn(ctx, res.Kind.Warnings(req, obj, nil))
 	if err := res.admitValid(ctx, w, admission.Create, obj, nil); err != nil {
@@ -54,7 +53,7 @@ func (res *Resource) Post(ctx context.Context, w *Write, door *kinds.CreateDoor,
 	req.DryRun = w.DryRun
 	if door.Validate != nil {
 		if errs := door.Validate(req, obj); len(errs) > 0 {
-			return nil, apierrors.NewInvalid(obj.GetObjectKind().GroupVersionKind().GroupKind(), metaName(obj), errs)
+			return nil, invalid(obj.GetObjectKind().GroupVersionKind().GroupKind(), metaName(obj), errs)
 		}
 	}
 	if err := res.admitValid(ctx, w, admission.Create, obj, nil); err != nil {

@@ -203,7 +203,7 @@ func (res *Resource) updateScale(ctx context.Context, u *updating) (Result, erro
 // put makes the object that a Scale asks for.
 func (v asScale) put(u *updating, old runtime.Object, scale *autoscalingv1.Scale) (runtime.Object, error) {
 	if errs := validateScale(scale); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(scaleKind.GVK.GroupKind(), u.Name, errs)
+		return nil, invalid(scaleKind.GVK.GroupKind(), u.Name, errs)
 	}
 	obj := old.DeepCopyObject()
 	m, err := meta.Accessor(obj)

@@ -342,7 +342,7 @@ func (res *Resource) prepareUpdate(ctx context.Context, u *updating, req *kinds.
 		errs, warnings = res.Kind.ValidateUpdate(req, obj, old), res.Kind.Warnings
 	}
 	if len(errs) > 0 {
-		return apierrors.NewInvalid(res.Kind.GVK.GroupKind(), m.GetName(), errs)
+		return invalid(res.Kind.GVK.GroupKind(), m.GetName(), errs)
 	}
 	if warnings != nil {
 		warn(ctx, warnings(req, obj, old))

@@ -171,11 +171,7 @@ func sibling(gvk schema.GroupVersionKind, t Target) (runtime.Object, error) {
 
 // notRegistered is upstream's word for a kind that it does not know; it names the file that its scheme is made in.
 func notRegistered(gvk schema.GroupVersionKind) error {
-	const scheme = "pkg/api/legacyscheme/scheme.go:30"
-	if kinds.Scheme.IsVersionRegistered(gvk.GroupVersion()) {
-		return fmt.Errorf("no kind %q is registered for version %q in scheme %q", gvk.Kind, gvk.GroupVersion(), scheme)
-	}
-	return fmt.Errorf("no kind %q is registered for version %q in scheme %q", gvk.Kind, gvk.GroupVersion(), scheme)
+	return fmt.Errorf("no kind %q is registered for version %q in scheme %q", gvk.Kind, gvk.GroupVersion(), "pkg/runtime/scheme.go:111")
 }
 
 // convertible: another version of the kind, or the same type under another name (DeleteOptions has one in every group).
