@@ -195,7 +195,7 @@ func (c *Cache) dropped(number int64, e *event) {
 	}
 	touched(&c.Resource, e, func(key scopeKey) {
 		if s := c.scopes[key]; s != nil {
-			s.forget(number)
+			s.forget(number, e.revision)
 		}
 	})
 }

@@ -22,6 +22,8 @@ type scope struct {
 	// everything keeps none: its places are the ring's own numbers.
 	numbers []int64
 	base    int64
+	// since is the revision of the last event dropped.
+	since int64
 	// wake is closed at the next event; nil while nobody sleeps.
 	wake chan struct{}
 }
@@ -70,11 +72,20 @@ func (s *scope) place(r *ring, revision int64) int64 {
 	return s.base + int64(i)
 }
 
+// lost says that a watcher which has seen everything up to a revision has missed something.
+func (s *scope) lost(r *ring, revision int64) bool {
+	if s.key.by == everything {
+		return revision < r.since
+	}
+	return revision < s.since
+}
+
 // forget drops the event with a number, which is the oldest.
-func (s *scope) forget(number int64) {
+func (s *scope) forget(number, revision int64) {
 	if len(s.numbers) > 0 && s.numbers[0] == number {
 		s.numbers = s.numbers[1:]
 		s.base++
+		s.since = revision
 		if len(s.numbers) == 0 {
 			s.numbers = nil
 		}

@@ -249,10 +249,12 @@ func (w *cacheWatcher) take() (wake <-chan struct{}, reached int64) {
 	case c.closed:
 		w.ended = true
 		return nil, 0
-	case w.generation != c.generation, w.place < w.scope.begin(&c.ring):
+	case w.generation != c.generation, w.place < w.scope.begin(&c.ring) && w.scope.lost(&c.ring, w.revision):
 		w.failed = tooOld(w.revision, c.ring.since)
 		return nil, 0
 	}
+	// What was dropped before the watcher's place was of revisions that it knew from the start.
+	w.place = max(w.place, w.scope.begin(&c.ring))
 	end := min(w.scope.end(&c.ring), w.place+batch)
 	for ; w.place < end; w.place++ {
 		w.raw = append(w.raw, w.scope.event(&c.ring, w.place))
