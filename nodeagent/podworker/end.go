@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,7 +38,7 @@ func (w *Worker) end() {
 		return
 	}
 	w.takedown.running = true
-	sandboxes := w.sandboxes
+	sandboxes := slices.Clone(w.sandboxes)
 	w.do(func() func() {
 		var errs []error
 		for _, s := range sandboxes {
@@ -125,19 +126,21 @@ func (w *Worker) leave() {
 	w.stage = leaving
 	w.cfg.Status.Forget(w.pod.UID)
 	w.takedown = job{running: true}
-	sandboxes, containers, pod := w.sandboxes, w.attempts, w.pod
+	sandboxes, pod := slices.Clone(w.sandboxes), w.pod
+	var containers []runtime.ContainerStatus
+	for _, list := range w.attempts {
+		containers = append(containers, list...)
+	}
 	w.do(func() func() {
 		var errs []error
 		for _, s := range sandboxes {
 			errs = append(errs, w.cfg.Runtime.RemoveSandbox(w.ctx, s.ID))
 		}
-		for _, list := range containers {
-			for _, s := range list {
-				if len(sandboxes) == 0 {
-					errs = append(errs, w.cfg.Runtime.RemoveContainer(w.ctx, s.ID))
-				}
-				w.dropLink(s)
+		for _, s := range containers {
+			if len(sandboxes) == 0 {
+				errs = append(errs, w.cfg.Runtime.RemoveContainer(w.ctx, s.ID))
 			}
+			w.dropLink(s)
 		}
 		errs = append(errs, w.cfg.Volumes.Remove(pod.UID), os.RemoveAll(w.cfg.logDirectory(pod)))
 		if err := errors.Join(errs...); err != nil {

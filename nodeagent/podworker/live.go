@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -156,7 +157,7 @@ func (w *Worker) ensureSandbox(attempt uint32, now time.Time) {
 		return
 	}
 	w.sandboxJob.running = true
-	old := w.sandboxes
+	old := slices.Clone(w.sandboxes)
 	if len(old) > 0 {
 		w.cfg.Recorder.Event(w.pod, corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}

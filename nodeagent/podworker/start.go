@@ -156,7 +156,9 @@ func (w *Worker) startContainer(ctx context.Context, a *attempt) *failure {
 	if err := w.cfg.Runtime.StartContainer(ctx, id); err != nil {
 		w.publish(a, id)
 		w.containerEvent(a.Container, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
-		return fail("RunContainerError", err)
+		f := fail("RunContainerError", err)
+		f.retry = 2 * time.Second // then its end shows, and the back-off after it
+		return f
 	}
 	w.containerEvent(a.Container, corev1.EventTypeNormal, "Started", "Container started")
 	w.publish(a, id)
