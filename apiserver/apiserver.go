@@ -199,6 +199,8 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 	}
 	reg.SetService(kinds.ServiceAuthenticator, authenticator)
 	reg.SetService(kinds.ServiceAuthorizer, authorizer)
+	reg.SetService(kinds.ServiceClusterIPs, s.ranges.addresses)
+	reg.SetService(kinds.ServiceNodePorts, s.ranges.ports)
 	chain, err := s.admission(reg, authorizer, readers)
 	if err != nil {
 		return nil, nil, err
@@ -208,7 +210,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 	disco := discovery.New(reg.Kinds(), s.Address())
 	boot := bootstrap.New(bootstrap.Config{Store: reg.Hooks(), Keys: store, Address: s.advertise, Port: int32(s.port()),
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
-	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}}
+	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())}}
 	gate, feed := s.fairness(readers)
 	if feed != nil {
 		parts = append(parts, part{"priority and fairness", feed})

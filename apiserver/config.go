@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/core/alloc"
 )
 
 // Config is what the process is told. Fields have upstream's names and defaults where upstream has them.
@@ -185,27 +186,29 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 
 // ranges are parsed flags.
 type ranges struct {
-	services          []netip.Prefix
-	nodePort, nodeEnd int
+	services  []netip.Prefix
+	addresses *alloc.ClusterIPs
+	ports     *alloc.NodePorts
 }
 
-func (c *Config) ranges() (ranges, error) {
-	var out ranges
+func (c *Config) ranges() (out ranges, err error) {
+	var texts []string
 	for text := range strings.SplitSeq(c.ServiceCIDRs, ",") {
-		p, err := netip.ParsePrefix(strings.TrimSpace(text))
+		text = strings.TrimSpace(text)
+		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			return out, fmt.Errorf("--service-cluster-ip-range: %w", err)
 		}
 		if p.Masked() != p {
 			return out, fmt.Errorf("--service-cluster-ip-range: %s is not the first address of its range, which is %s", p, p.Masked())
 		}
-		out.services = append(out.services, p)
+		out.services, texts = append(out.services, p), append(texts, text)
 	}
-	if len(out.services) > 2 || len(out.services) == 2 && out.services[0].Addr().Is4() == out.services[1].Addr().Is4() {
-		return out, fmt.Errorf("--service-cluster-ip-range takes one range, or one of each address family")
+	if out.addresses, err = alloc.NewClusterIPs(texts...); err != nil {
+		return out, fmt.Errorf("--service-cluster-ip-range: %w", err)
 	}
-	if _, err := fmt.Sscanf(c.NodePorts, "%d-%d", &out.nodePort, &out.nodeEnd); err != nil || out.nodePort < 1 || out.nodeEnd < out.nodePort || out.nodeEnd > 65535 {
-		return out, fmt.Errorf("--service-node-port-range: %q is not a range of ports like 30000-32767", c.NodePorts)
+	if out.ports, err = alloc.NewNodePorts(c.NodePorts); err != nil {
+		return out, fmt.Errorf("--service-node-port-range: %w", err)
 	}
 	return out, nil
 }
