@@ -14,6 +14,7 @@ import (
 // ControllerRevision is a past state of a StatefulSet or DaemonSet.
 var ControllerRevision = kinds.Define(kinds.Row[*appsv1.ControllerRevision]{
 	Resource: "controllerrevisions", Scope: kinds.Namespaced,
+	Validate: validateNewRevision, ValidateUpdate: validateRevisionUpdate,
 	Columns: []kinds.Column[*appsv1.ControllerRevision]{
 		kinds.NameColumn[*appsv1.ControllerRevision](),
 		{Name: "Controller", Description: "Controller of the object", Cell: func(r *appsv1.ControllerRevision) any { return controllerText(r) }},

@@ -11,7 +11,15 @@ import (
 // DaemonSet keeps a pod on every node that it selects.
 var DaemonSet = kinds.Define(kinds.Row[*appsv1.DaemonSet]{
 	Resource: "daemonsets", ShortNames: []string{"ds"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	Default: defaultDaemonSet,
+	Default:       defaultDaemonSet,
+	PrepareCreate: prepareNewDaemonSet, PrepareUpdate: prepareDaemonSet,
+	Validate: validateNewDaemonSet, ValidateUpdate: validateDaemonSetUpdate, ValidateStatus: validateDaemonSetStatus,
+	Warnings: func(_ *kinds.Request, d, old *appsv1.DaemonSet) []string {
+		if old != nil && generationOf(d) == generationOf(old) {
+			return nil
+		}
+		return templateWarnings(d, &d.Spec.Template, false)
+	},
 	Columns: daemonSetColumns(),
 })
 

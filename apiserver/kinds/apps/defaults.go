@@ -40,13 +40,16 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 	fill.Nil(&spec.Replicas, 1)
 	fill.Nil(&spec.RevisionHistoryLimit, historyLimit)
 	fill.Empty(&spec.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
-	fill.Empty(&spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)
-	if spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
-		if spec.UpdateStrategy.RollingUpdate == nil {
-			spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{}
+	strategy := &spec.UpdateStrategy
+	if strategy.Type == "" {
+		strategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
+		if strategy.RollingUpdate == nil {
+			strategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{}
 		}
-		fill.Nil(&spec.UpdateStrategy.RollingUpdate.Partition, 0)
-		fill.Nil(&spec.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
+	}
+	if strategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && strategy.RollingUpdate != nil {
+		fill.Nil(&strategy.RollingUpdate.Partition, 0)
+		fill.Nil(&strategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
 	}
 	if spec.PersistentVolumeClaimRetentionPolicy == nil {
 		spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}

@@ -5,17 +5,34 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/podspec"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
 )
 
 // Deployment rolls out ReplicaSets.
 var Deployment = kinds.Define(kinds.Row[*appsv1.Deployment]{
-	Resource: "deployments", StatusResets: []string{"spec", "metadata.labels"}, ShortNames: []string{"deploy"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
+	Resource: "deployments", ShortNames: []string{"deploy"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	Default: defaultDeployment,
-	Columns: deploymentColumns(),
+	PrepareCreate: func(_ *kinds.Request, d *appsv1.Deployment) {
+		d.Generation = 1
+		podspec.DropTemplateOff(&d.Spec.Template, nil)
+	},
+	PrepareUpdate: prepareDeployment,
+	Validate:      validateNewDeployment, ValidateUpdate: validateDeploymentUpdate, ValidateStatus: validateDeploymentStatus,
+	PrepareStatus: func(_ *kinds.Request, d, old *appsv1.Deployment) { d.Labels = old.Labels },
+	StatusResets:  []string{"spec", "metadata.labels"},
+	Warnings: func(_ *kinds.Request, d, old *appsv1.Deployment) []string {
+		if old != nil && d.Generation == old.Generation {
+			return nil
+		}
+		return templateWarnings(d, &d.Spec.Template, old == nil)
+	},
+	Generation: kinds.GenerationOwn,
+	Columns:    deploymentColumns(),
 	Scale: &kinds.Scale[*appsv1.Deployment]{
 		Get: func(d *appsv1.Deployment) (int32, int32, string) {
 			return int32(show.Replicas(d.Spec.Replicas)), d.Status.Replicas, selectorText(d.Spec.Selector)
@@ -23,6 +40,14 @@ var Deployment = kinds.Define(kinds.Row[*appsv1.Deployment]{
 		Set: func(d *appsv1.Deployment, n int32) { d.Spec.Replicas = &n },
 	},
 })
+
+// prepareDeployment counts changes of annotations as well: a roll-out's cause stands there, and its revision.
+func prepareDeployment(_ *kinds.Request, d, old *appsv1.Deployment) {
+	podspec.DropTemplateOff(&d.Spec.Template, &old.Spec.Template)
+	if !apiequality.Semantic.DeepEqual(d.Spec, old.Spec) || !apiequality.Semantic.DeepEqual(d.Annotations, old.Annotations) {
+		d.Generation = old.Generation + 1
+	}
+}
 
 func deploymentColumns() []kinds.Column[*appsv1.Deployment] {
 	status := appsv1.DeploymentStatus{}

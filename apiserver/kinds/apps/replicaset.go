@@ -5,13 +5,25 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/podspec"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
 )
 
 // ReplicaSet keeps a number of pods of one template.
 var ReplicaSet = kinds.Define(kinds.Row[*appsv1.ReplicaSet]{
 	Resource: "replicasets", ShortNames: []string{"rs"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	Default: defaultReplicaSet,
+	Default:       defaultReplicaSet,
+	PrepareCreate: func(_ *kinds.Request, rs *appsv1.ReplicaSet) { podspec.DropTemplateOff(&rs.Spec.Template, nil) },
+	PrepareUpdate: func(_ *kinds.Request, rs, old *appsv1.ReplicaSet) {
+		podspec.DropTemplateOff(&rs.Spec.Template, &old.Spec.Template)
+	},
+	Validate: validateNewReplicaSet, ValidateUpdate: validateReplicaSetUpdate, ValidateStatus: validateReplicaSetStatus,
+	Warnings: func(_ *kinds.Request, rs, old *appsv1.ReplicaSet) []string {
+		if old != nil && rs.Generation == old.Generation {
+			return nil
+		}
+		return templateWarnings(rs, &rs.Spec.Template, old == nil)
+	},
 	Columns: replicaSetColumns(),
 	Scale: &kinds.Scale[*appsv1.ReplicaSet]{
 		Get: func(rs *appsv1.ReplicaSet) (int32, int32, string) {

@@ -7,13 +7,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/podspec"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
 )
 
 // StatefulSet keeps pods with names and volumes of their own.
 var StatefulSet = kinds.Define(kinds.Row[*appsv1.StatefulSet]{
 	Resource: "statefulsets", ShortNames: []string{"sts"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	Default: defaultStatefulSet,
+	Default: defaultStatefulSet, Name: kinds.Label,
+	PrepareCreate: func(_ *kinds.Request, s *appsv1.StatefulSet) { podspec.DropTemplateOff(&s.Spec.Template, nil) },
+	PrepareUpdate: func(_ *kinds.Request, s, old *appsv1.StatefulSet) {
+		podspec.DropTemplateOff(&s.Spec.Template, &old.Spec.Template)
+	},
+	Validate: validateNewStatefulSet, ValidateUpdate: validateStatefulSetUpdate, ValidateStatus: validateStatefulSetStatus,
+	Warnings: statefulSetWarnings,
 	Columns: append([]kinds.Column[*appsv1.StatefulSet]{
 		kinds.NameColumn[*appsv1.StatefulSet](),
 		{Name: "Ready", Description: "Number of the pod with ready state", Cell: func(s *appsv1.StatefulSet) any {

@@ -75,10 +75,7 @@ func validateEndpoints(e *corev1.Endpoints) field.ErrorList {
 }
 
 func endpointAddress(l *check.List, a *corev1.EndpointAddress, at *field.Path) {
-	if errs := validation.IsValidIPForLegacyField(at.Child("ip"), a.IP, true, nil); len(errs) > 0 {
-		l.All(errs)
-		return
-	}
+	l.All(validation.IsValidIPForLegacyField(at.Child("ip"), a.IP, true, nil))
 	if a.Hostname != "" {
 		l.Label(at.Child("hostname"), a.Hostname)
 	}

@@ -18,6 +18,11 @@ const tolerationsAnnotation = corev1.TolerationsAnnotationKey
 // seccompDockerDefault is what the runtime's default profile was called once.
 const seccompDockerDefault = corev1.DeprecatedSeccompProfileDockerDefault
 
+// ValidateAnnotations checks the annotations of a template once more, for kinds that upstream does it for.
+func ValidateAnnotations(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	return validateAnnotations(annotations, spec, at)
+}
+
 // validateAnnotations checks the annotations that mean something to pods.
 func validateAnnotations(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 	var l check.List

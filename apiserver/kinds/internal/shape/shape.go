@@ -114,6 +114,10 @@ func appendFields(b []byte, v reflect.Value, first bool) ([]byte, bool, error) {
 			}
 			continue
 		}
+		if f.Name == "TypeMeta" {
+			// Upstream's own objects have no kind in them.
+			continue
+		}
 		if f.Anonymous {
 			// Metadata keeps its own names, without a level of its own.
 			text, err := json.Marshal(v.Field(i).Interface())
