@@ -34,7 +34,7 @@ type EmbeddedConfig struct {
 // Embedded is a running etcd.
 type Embedded struct {
 	// Client calls it in process.
-	Client *clientv3.Client
+	Client  *clientv3.Client
 	etcd    *embed.Etcd
 	socket  string
 	closing *atomic.Bool
