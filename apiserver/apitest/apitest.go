@@ -50,6 +50,10 @@ type Option func(*apiserver.Config)
 // With changes the configuration freely.
 func With(change func(*apiserver.Config)) Option { return change }
 
+// advertised are the addresses that servers say they have: a loopback one may not stand in Endpoints. Nobody connects to
+// them.
+var advertised = []string{"192.0.2.1", "192.0.2.2"}
+
 // startup is how long a server may take on a machine that is busy with other tests.
 const startup = 60 * time.Second
 
@@ -67,6 +71,7 @@ func Start(t testing.TB, options ...Option) *Server {
 	cfg.EtcdSocket = filepath.Join(dir, "etcd.sock")
 	cfg.EtcdNoSync = true
 	cfg.CertDir = filepath.Join(dir, "pki")
+	cfg.AdvertiseAddress = advertised[0]
 	cfg.Log = slog.New(slog.NewTextHandler(logTo{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	for _, o := range options {
 		o(&cfg)
@@ -80,6 +85,7 @@ func (s *Server) Second(options ...Option) *Server {
 	cfg := s.cfg
 	cfg.DataDir, cfg.EtcdSocket = "", ""
 	cfg.EtcdServers = []string{"unix://" + s.cfg.EtcdSocket}
+	cfg.AdvertiseAddress = advertised[1]
 	for _, o := range options {
 		o(&cfg)
 	}
@@ -93,7 +99,7 @@ func start(t testing.TB, dir string, cfg apiserver.Config) *Server {
 		t.Fatal(err)
 	}
 	cfg.Listeners, cfg.SecurePort = []net.Listener{l}, 0
-	cfg.BindAddress, cfg.AdvertiseAddress = "127.0.0.1", "127.0.0.1"
+	cfg.BindAddress = "127.0.0.1"
 	s := &Server{t: t, Dir: dir, cfg: cfg, URL: "https://" + l.Addr().String(), done: make(chan struct{})}
 	if s.ca, err = pki(cfg.CertDir); err != nil {
 		t.Fatal(err)
@@ -230,7 +236,7 @@ func pki(dir string) (*certs.Cluster, error) {
 			return nil, err
 		}
 	}
-	cluster, err := certs.EnsureCluster(dir, certs.Config{Names: []string{"127.0.0.1"}})
+	cluster, err := certs.EnsureCluster(dir, certs.Config{Names: advertised})
 	if err != nil || keys.files != nil {
 		return cluster, err
 	}
