@@ -30,6 +30,7 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/endpointslice"
 	"github.com/skiff-project/skiff/controller-manager/endpointslicemirroring"
 	"github.com/skiff-project/skiff/controller-manager/garbagecollector"
+	"github.com/skiff-project/skiff/controller-manager/job"
 	"github.com/skiff-project/skiff/controller-manager/namespace"
 	"github.com/skiff-project/skiff/controller-manager/nodeipam"
 	"github.com/skiff-project/skiff/controller-manager/nodelifecycle"
@@ -66,6 +67,7 @@ var all = []entry{
 	plain("deployment-controller", deployment.New),
 	plain("replicaset-controller", replicaset.New),
 	plain("replicationcontroller-controller", replication.New),
+	plain("job-controller", job.New),
 	plain("endpoints-controller", endpoints.New),
 	plain("endpointslice-controller", endpointslice.New),
 	plain("endpointslice-mirroring-controller", endpointslicemirroring.New),
