@@ -9,6 +9,7 @@ import (
 // ConfigMap is configuration that pods read as files or variables.
 var ConfigMap = kinds.Define(kinds.Row[*corev1.ConfigMap]{
 	Resource: "configmaps", ShortNames: []string{"cm"}, Scope: kinds.Namespaced,
+	Validate: validateConfigMap, ValidateUpdate: validateConfigMapUpdate, Revalidate: true,
 	Columns: []kinds.Column[*corev1.ConfigMap]{
 		kinds.NameColumn[*corev1.ConfigMap](),
 		{Name: "Data", Description: kinds.Doc(corev1.ConfigMap{}, "data"),

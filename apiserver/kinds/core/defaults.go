@@ -117,6 +117,7 @@ func defaultNode(n *corev1.Node) {
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
 	}
+	defaultNodeRanges(n)
 	fill.Quantities(n.Status.Capacity)
 	fill.Quantities(n.Status.Allocatable)
 }

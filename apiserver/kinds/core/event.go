@@ -14,8 +14,10 @@ import (
 var Event = kinds.Define(kinds.Row[*corev1.Event]{
 	Resource: "events", ShortNames: []string{"ev"}, Scope: kinds.Namespaced, Uncached: true, AllowCreateOnUpdate: true,
 	AlsoServed: []kinds.Version{eventsV1},
-	Fields:     eventFields,
-	Columns:    eventColumns(),
+	Name:       kinds.PathSegment, AnyFinalizer: true,
+	Validate: validateNewEvent, ValidateUpdate: validateEventUpdate,
+	Fields:  eventFields,
+	Columns: eventColumns(),
 })
 
 func eventFields(e *corev1.Event) fields.Set {

@@ -9,6 +9,7 @@ import (
 // LimitRange bounds and fills in the resources of a namespace's pods and claims.
 var LimitRange = kinds.Define(kinds.Row[*corev1.LimitRange]{
 	Resource: "limitranges", ShortNames: []string{"limits"}, Scope: kinds.Namespaced,
+	Validate: validateLimitRange, Revalidate: true, AllowCreateOnUpdate: true,
 	Default: defaultLimitRange,
 	Columns: kinds.PlainColumns[*corev1.LimitRange](),
 })

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/podspec"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
 )
 
@@ -18,6 +19,14 @@ var ReplicationController = kinds.Define(kinds.Row[*corev1.ReplicationController
 	Fields: func(rc *corev1.ReplicationController) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}
 	},
+	PrepareCreate: func(_ *kinds.Request, rc *corev1.ReplicationController) {
+		podspec.DropTemplateOff(rc.Spec.Template, nil)
+	},
+	PrepareUpdate: func(_ *kinds.Request, rc, old *corev1.ReplicationController) {
+		podspec.DropTemplateOff(rc.Spec.Template, old.Spec.Template)
+	},
+	Validate: validateNewReplicationController, ValidateUpdate: validateReplicationControllerUpdate,
+	ValidateStatus: validateReplicationControllerStatus, Warnings: replicationControllerWarnings,
 	Default: defaultReplicationController,
 	Columns: append([]kinds.Column[*corev1.ReplicationController]{
 		kinds.NameColumn[*corev1.ReplicationController](),

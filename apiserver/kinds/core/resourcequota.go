@@ -13,6 +13,7 @@ import (
 // ResourceQuota bounds what a namespace may hold.
 var ResourceQuota = kinds.Define(kinds.Row[*corev1.ResourceQuota]{
 	Resource: "resourcequotas", ReturnDeleted: true, ShortNames: []string{"quota"}, Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
+	Validate: validateResourceQuota, ValidateUpdate: validateResourceQuotaUpdate, ValidateStatus: validateResourceQuotaStatus,
 	Default: defaultResourceQuota,
 	Columns: []kinds.Column[*corev1.ResourceQuota]{
 		kinds.NameColumn[*corev1.ResourceQuota](),

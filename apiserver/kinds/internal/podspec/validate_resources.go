@@ -250,3 +250,11 @@ func (c *specCheck) podResources() {
 		}
 	}
 }
+
+// ContainerResourceName complains about names that no resource of a container has.
+func ContainerResourceName(l *check.List, name corev1.ResourceName, at *field.Path) {
+	containerResource(l, name, at)
+}
+
+// Overcommittable resources may be requested below their limit.
+func Overcommittable(name corev1.ResourceName) bool { return overcommittable(name) }
