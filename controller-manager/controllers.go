@@ -25,6 +25,7 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/certificates/signing"
 	"github.com/skiff-project/skiff/controller-manager/clusterroleaggregation"
 	"github.com/skiff-project/skiff/controller-manager/control"
+	"github.com/skiff-project/skiff/controller-manager/daemonset"
 	"github.com/skiff-project/skiff/controller-manager/deployment"
 	"github.com/skiff-project/skiff/controller-manager/endpoints"
 	"github.com/skiff-project/skiff/controller-manager/endpointslice"
@@ -42,6 +43,7 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/rootca"
 	"github.com/skiff-project/skiff/controller-manager/serviceaccount"
 	"github.com/skiff-project/skiff/controller-manager/servicecidrs"
+	"github.com/skiff-project/skiff/controller-manager/statefulset"
 	"github.com/skiff-project/skiff/controller-manager/tainteviction"
 	"github.com/skiff-project/skiff/controller-manager/ttlafterfinished"
 )
@@ -67,6 +69,8 @@ var all = []entry{
 	plain("deployment-controller", deployment.New),
 	plain("replicaset-controller", replicaset.New),
 	plain("replicationcontroller-controller", replication.New),
+	plain("daemonset-controller", daemonset.New),
+	plain("statefulset-controller", statefulset.New),
 	plain("job-controller", job.New),
 	plain("endpoints-controller", endpoints.New),
 	plain("endpointslice-controller", endpointslice.New),
@@ -147,6 +151,9 @@ func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 		networkingv1.SchemeGroupVersion.WithResource("ipaddresses"):                  env.Informers.Networking().V1().IPAddresses().Informer(),
 		appsv1.SchemeGroupVersion.WithResource("deployments"):                        apps.Deployments().Informer(),
 		appsv1.SchemeGroupVersion.WithResource("replicasets"):                        apps.ReplicaSets().Informer(),
+		appsv1.SchemeGroupVersion.WithResource("daemonsets"):                         apps.DaemonSets().Informer(),
+		appsv1.SchemeGroupVersion.WithResource("statefulsets"):                       apps.StatefulSets().Informer(),
+		appsv1.SchemeGroupVersion.WithResource("controllerrevisions"):                apps.ControllerRevisions().Informer(),
 		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):                env.Informers.Discovery().V1().EndpointSlices().Informer(),
 	}), nil
 }
