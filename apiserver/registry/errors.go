@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -48,7 +47,7 @@ func fromStorage(err error, doing string, gr schema.GroupResource, name string) 
 func preconditionFailed(gr schema.GroupResource, name, key, what, want, have string) error {
 	return apierrors.NewConflict(gr, name, fmt.Errorf(
 		"StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: %s in precondition: %v, %s in object meta: %v",
-		strings.TrimPrefix(key, "/registry"), what, want, what, have))
+		key, what, want, what, have))
 }
 
 // invalid refuses an object. A mistake that several checks found is told once.

@@ -113,11 +113,13 @@ func (p *Patch) change(ctx context.Context, u *updating, v view, old runtime.Obj
 		}
 		return p.apply(ctx, u, v, old)
 	}
-	var obj runtime.Object
+	obj := p.partial(v, old)
 	var err error
-	if p.Type == types.StrategicMergePatchType {
+	switch {
+	case obj != nil:
+	case p.Type == types.StrategicMergePatchType:
 		obj, err = p.strategic(ctx, v, old)
-	} else {
+	default:
 		obj, err = p.plain(ctx, v, old)
 	}
 	if err != nil {
