@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -52,13 +51,4 @@ func mustBe(path, what string, mode os.FileMode) error {
 		return fmt.Errorf("hostPath type check failed: %s is not a %s", path, what)
 	}
 	return nil
-}
-
-// oneFileSystem says whether nothing is mounted at dir or below it.
-func oneFileSystem(dir string) (bool, error) {
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	if err != nil {
-		return false, fmt.Errorf("read mounts: %w", err)
-	}
-	return len(mounts) == 0, nil
 }

@@ -30,21 +30,36 @@ func isMountPoint(path string) (bool, error) {
 	return mounted, err
 }
 
-// unmountBelow takes away every mount at dir and below it, the innermost first.
-func unmountBelow(dir string) error {
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	if err != nil {
-		return fmt.Errorf("read mounts: %w", err)
-	}
-	slices.SortStableFunc(mounts, func(a, b *mountinfo.Info) int { return strings.Compare(b.Mountpoint, a.Mountpoint) })
-	var errs []error
-	for _, m := range mounts {
-		// A container that is just being torn down may still hold a reference; what matters is that no name leads there any more.
-		if err := unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			if err := unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-				errs = append(errs, fmt.Errorf("unmount %s: %w", m.Mountpoint, err))
+// unmountAll takes away every mount at dir and below it, the innermost first, and makes sure that none is left: only then may what
+// lies there be removed, since removing reaches through mounts into somebody's data.
+func unmountAll(dir string) error {
+	for range 3 {
+		mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+		if err != nil {
+			return fmt.Errorf("read mounts: %w", err)
+		}
+		if len(mounts) == 0 {
+			return nil
+		}
+		slices.SortStableFunc(mounts, func(a, b *mountinfo.Info) int { return strings.Compare(b.Mountpoint, a.Mountpoint) })
+		for _, m := range mounts {
+			if err := unmount(m.Mountpoint); err != nil {
+				return fmt.Errorf("unmount %s: %w", m.Mountpoint, err)
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return fmt.Errorf("something is still mounted below %s", dir)
+}
+
+// unmount is lazy where it has to be: a container that is just being torn down may still hold a reference; what matters is that
+// no name leads there any more.
+func unmount(path string) error {
+	err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EBUSY) {
+		err = unix.Unmount(path, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+	}
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil // it is gone already
+	}
+	return err
 }

@@ -113,7 +113,7 @@ func (p *Pod) clearSubPath(target string) error {
 	if _, err := os.Lstat(target); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := unmountBelow(target); err != nil {
+	if err := unmountAll(target); err != nil {
 		return err
 	}
 	return os.Remove(target)

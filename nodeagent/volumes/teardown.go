@@ -15,10 +15,10 @@ func (p *Pod) Teardown() error {
 	p.mu.Lock()
 	p.ready, p.renew = map[string]*volume{}, timeZero
 	p.mu.Unlock()
-	if err := unmountBelow(p.dir); err != nil {
+	if err := unmountAll(p.dir); err != nil {
 		return err
 	}
-	return errors.Join(removeTree(filepath.Join(p.dir, "volume-subpaths")), removeTree(filepath.Join(p.dir, "volumes")))
+	return errors.Join(os.RemoveAll(filepath.Join(p.dir, "volume-subpaths")), os.RemoveAll(filepath.Join(p.dir, "volumes")))
 }
 
 // Remove takes everything of a pod off this node's disk.
@@ -27,23 +27,8 @@ func (m *Manager) Remove(uid types.UID) error {
 		return fmt.Errorf("%q is no pod UID", uid)
 	}
 	dir := m.PodDir(uid)
-	if err := unmountBelow(dir); err != nil {
+	if err := unmountAll(dir); err != nil {
 		return err
-	}
-	return removeTree(dir)
-}
-
-// removeTree is os.RemoveAll for folders that must not hold mounts any more: it would otherwise empty somebody's data.
-func removeTree(dir string) error {
-	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	same, err := oneFileSystem(dir)
-	if err != nil {
-		return err
-	}
-	if !same {
-		return fmt.Errorf("something is still mounted below %s", dir)
 	}
 	return os.RemoveAll(dir)
 }
