@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,6 +25,7 @@ import (
 	"github.com/skiff-project/skiff/apiserver/discovery"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/all"
+	"github.com/skiff-project/skiff/apiserver/openapi"
 	"github.com/skiff-project/skiff/apiserver/registry"
 	"github.com/skiff-project/skiff/apiserver/routes"
 	"github.com/skiff-project/skiff/apiserver/server"
@@ -208,6 +210,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 	reg.SetAdmission(chain)
 
 	disco := discovery.New(reg.Kinds(), s.Address())
+	maps.Copy(paths, openapi.New(disco).Paths())
 	boot := bootstrap.New(bootstrap.Config{Store: reg.Hooks(), Keys: store, Address: s.advertise, Port: int32(s.port()),
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
 	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())}}

@@ -222,3 +222,10 @@ func (h *Handler) document(core bool) (*document, error) {
 	h.docs[key] = doc
 	return doc, nil
 }
+
+// All are all groups, the core one among them.
+func (h *Handler) All() []Group {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.groups)
+}

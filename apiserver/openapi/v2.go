@@ -1,0 +1,172 @@
+package openapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const v2Ref = "#/definitions/"
+
+// v2 joins documents of version 3 to one of version 2, the form of which has no media types within operations and no
+// composed schemas.
+func v2(documents [][]byte) ([]byte, error) {
+	paths, defs := object{}, object{}
+	all := load()
+	for _, text := range documents {
+		var doc struct {
+			Paths      object `json:"paths"`
+			Components struct {
+				Schemas map[string]json.RawMessage `json:"schemas"`
+			} `json:"components"`
+		}
+		if err := json.Unmarshal(text, &doc); err != nil {
+			return nil, fmt.Errorf("OpenAPI v2: %w", err)
+		}
+		for path, item := range doc.Paths {
+			paths[path] = v2Path(item.(object))
+		}
+		for name, schema := range doc.Components.Schemas {
+			if _, ok := defs[name]; ok {
+				continue
+			}
+			if whole, ok := all[name]; ok {
+				schema = whole // not narrowed to a group
+			}
+			var plain any
+			if err := json.Unmarshal(schema, &plain); err != nil {
+				return nil, fmt.Errorf("OpenAPI v2: %s: %w", name, err)
+			}
+			defs[name] = v2Schema(plain)
+		}
+	}
+	return json.Marshal(object{"swagger": "2.0", "info": info, "paths": paths, "definitions": defs,
+		"securityDefinitions": object{"BearerToken": bearer}, "security": []object{{"BearerToken": []string{}}}})
+}
+
+func v2Path(item object) object {
+	out := object{}
+	for key, value := range item {
+		if key == "parameters" {
+			out[key] = v2Parameters(value.([]any))
+			continue
+		}
+		out[key] = v2Operation(value.(object))
+	}
+	return out
+}
+
+func v2Operation(op object) object {
+	out := object{"schemes": []string{"https"}, "consumes": []string{"*/*"}}
+	for key, value := range op {
+		switch key {
+		case "parameters":
+		case "requestBody":
+			out["consumes"] = mediaTypes(value.(object))
+		case "responses":
+			responses := object{}
+			for code, r := range value.(object) {
+				answer := object{"description": r.(object)["description"]}
+				if content, ok := r.(object)["content"].(object); ok {
+					answer["schema"] = v2Schema(firstSchema(content))
+					out["produces"] = mediaTypes(r.(object))
+				}
+				responses[code] = answer
+			}
+			out[key] = responses
+		default:
+			out[key] = value
+		}
+	}
+	var params []any
+	if body, ok := op["requestBody"].(object); ok {
+		p := object{"name": "body", "in": "body", "schema": v2Schema(firstSchema(body["content"].(object)))}
+		if body["required"] == true {
+			p["required"] = true
+		}
+		params = append(params, p)
+	}
+	if list, ok := op["parameters"].([]any); ok {
+		params = append(params, v2Parameters(list)...)
+	}
+	if len(params) > 0 {
+		out["parameters"] = params
+	}
+	return out
+}
+
+func mediaTypes(of object) []string {
+	var out []string
+	for t := range of["content"].(object) {
+		out = append(out, t)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func firstSchema(content object) any {
+	for _, c := range content {
+		return c.(object)["schema"]
+	}
+	return nil
+}
+
+func v2Parameters(list []any) []any {
+	out := make([]any, len(list))
+	for i, p := range list {
+		flat := object{}
+		for key, value := range p.(object) {
+			if key == "schema" {
+				for k, v := range value.(object) {
+					flat[k] = v
+				}
+				continue
+			}
+			flat[key] = value
+		}
+		out[i] = flat
+	}
+	return out
+}
+
+// v2Schema takes composed references apart and leaves out defaults and alternatives, which version 2 does not have.
+func v2Schema(in any) any {
+	switch s := in.(type) {
+	case object:
+		out := object{}
+		for key, value := range s {
+			switch key {
+			case "default", "oneOf", "anyOf", "not":
+				continue
+			case "allOf":
+				if list, ok := value.([]any); ok && len(list) == 1 {
+					for k, v := range v2Schema(list[0]).(object) {
+						out[k] = v
+					}
+				}
+				continue
+			case "$ref":
+				out[key] = strings.Replace(value.(string), v3Ref, v2Ref, 1)
+				continue
+			case "properties":
+				// Names of fields are no keywords: one may well be called "default".
+				fields := object{}
+				for name, field := range value.(object) {
+					fields[name] = v2Schema(field)
+				}
+				out[key] = fields
+				continue
+			}
+			out[key] = v2Schema(value)
+		}
+		return out
+	case []any:
+		out := make([]any, len(s))
+		for i := range s {
+			out[i] = v2Schema(s[i])
+		}
+		return out
+	}
+	return in
+}
