@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -81,9 +82,7 @@ func (b *pathBuilder) resource(r discovery.Resource) {
 	k := r.Kind
 	one := resourcePaths{pathBuilder: b, k: k, gvk: r.Version.GVK, name: b.model(r.Version.GVK), list: b.model(r.Version.GVK.GroupVersion().WithKind(r.Version.ListKind))}
 	one.collection()
-	if !k.Virtual {
-		one.item()
-	}
+	one.item()
 	for _, name := range slices.Sorted(maps.Keys(k.Subresources)) {
 		one.subresource(name, k.Subresources[name])
 	}
@@ -120,6 +119,10 @@ var prettyParam = object{"name": "pretty", "in": "query",
 	"description": "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent indicates a browser or command-line HTTP tool (curl and wget).",
 	"schema":      object{"type": "string", "uniqueItems": true}}
 
+func byName(a, b object) int {
+	return cmp.Or(strings.Compare(a["name"].(string), b["name"].(string)), strings.Compare(a["in"].(string), b["in"].(string)))
+}
+
 // add puts the operations of one path in. common are parameters of all of them. What all have is said once.
 func (b *pathBuilder) add(path string, common []object, ops ...operation) {
 	if len(ops) == 0 {
@@ -132,7 +135,7 @@ func (b *pathBuilder) add(path string, common []object, ops ...operation) {
 		ops[0].parameters = nil
 	}
 	if len(shared) > 0 {
-		slices.SortStableFunc(shared, func(a, b object) int { return strings.Compare(a["name"].(string), b["name"].(string)) })
+		slices.SortStableFunc(shared, byName)
 		item["parameters"] = shared
 	}
 	for _, op := range ops {
@@ -144,7 +147,7 @@ func (b *pathBuilder) add(path string, common []object, ops ...operation) {
 func (b *pathBuilder) operation(op operation) object {
 	out := object{"tags": []string{b.tag}, "description": op.description, "operationId": op.id}
 	if len(op.parameters) > 0 {
-		slices.SortStableFunc(op.parameters, func(a, b object) int { return strings.Compare(a["name"].(string), b["name"].(string)) })
+		slices.SortStableFunc(op.parameters, byName)
 		out["parameters"] = op.parameters
 	}
 	if op.body != "" {
@@ -271,8 +274,11 @@ func (r *resourcePaths) oldWatches(path string, params []object) {
 
 func (r *resourcePaths) nameParam(kind string) object { return pathParam("name", "name of the "+kind) }
 
-// article is "a Pod"; upstream says "an" before vowels.
+// article is "a Pod", "an Event", and plain "Endpoints", which are many.
 func article(kind string) string {
+	if strings.HasSuffix(kind, "s") && !strings.HasSuffix(kind, "ss") {
+		return kind
+	}
 	if strings.ContainsAny(kind[:1], "AEIOU") {
 		return "an " + kind
 	}
@@ -291,9 +297,13 @@ func (r *resourcePaths) item() {
 		ops = append(ops, r.put("", r.gvk, r.name))
 	}
 	if r.can("delete") {
+		answer := metaTypes + "Status"
+		if r.k.ReturnDeleted {
+			answer = r.name
+		}
 		ops = append(ops, operation{method: "delete", id: r.id("delete", ""), description: "delete " + article(r.gvk.Kind), action: "delete", gvk: r.gvk,
 			parameters: r.params(metaTypes + "DeleteOptions"), body: metaTypes + "DeleteOptions", bodyTypes: anyType, bodyOptional: true,
-			answers: map[string]string{"200": metaTypes + "Status", "202": metaTypes + "Status"}, produces: allTypes})
+			answers: map[string]string{"200": answer, "202": answer}, produces: allTypes})
 	}
 	if r.can("patch") {
 		ops = append(ops, r.patch("", r.gvk, r.name))

@@ -137,7 +137,13 @@ func v2Schema(in any) any {
 		out := object{}
 		for key, value := range s {
 			switch key {
-			case "default", "oneOf", "anyOf", "not":
+			case "oneOf":
+				// A number or a string: a string, to version 2.
+				if s["type"] == nil {
+					out["type"] = "string"
+				}
+				continue
+			case "default", "anyOf", "not":
 				continue
 			case "allOf":
 				if list, ok := value.([]any); ok && len(list) == 1 {

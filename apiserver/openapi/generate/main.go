@@ -92,9 +92,20 @@ func known() map[string][]any {
 		}
 		byName[named.OpenAPIModelName()] = append(byName[named.OpenAPIModelName()], gvk)
 	}
+	// Groups that are spoken to webhooks, and an old version that upstream still names.
+	for _, name := range []string{"DeleteOptions", "WatchEvent"} {
+		model := "io.k8s.apimachinery.pkg.apis.meta.v1." + name
+		for _, gv := range []schema.GroupVersion{{Group: "admission.k8s.io", Version: "v1"}, {Group: "admission.k8s.io", Version: "v1beta1"},
+			{Group: "imagepolicy.k8s.io", Version: "v1alpha1"}, {Group: "apiregistration.k8s.io", Version: "v1beta1"}} {
+			byName[model] = append(byName[model], gv.WithKind(name))
+		}
+	}
 	out := map[string][]any{}
 	for name, list := range byName {
-		sort.Slice(list, func(i, j int) bool { return list[i].String() < list[j].String() })
+		sort.Slice(list, func(i, j int) bool {
+			a, b := list[i], list[j]
+			return a.Group < b.Group || a.Group == b.Group && (a.Version < b.Version || a.Version == b.Version && a.Kind < b.Kind)
+		})
 		for _, gvk := range list {
 			out[name] = append(out[name], map[string]any{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind})
 		}
