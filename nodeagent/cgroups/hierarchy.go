@@ -15,6 +15,8 @@ import (
 type hierarchies struct {
 	unified string            // mount point of v2 when it has the controllers, else empty
 	v1      map[string]string // controller (or name=systemd) to mount point
+	// hybrid is the mount point of a v2 that has no controllers beside a v1 that has them. OCI runtimes make groups there too.
+	hybrid string
 }
 
 func detect() (hierarchies, error) {
@@ -34,7 +36,7 @@ func detect() (hierarchies, error) {
 		return h, errors.New("the control group file systems lack the controllers cpu and memory")
 	}
 	if usable(h.v1) {
-		h.unified = "" // hybrid: v2 is there, but has no controllers
+		h.hybrid, h.unified = h.unified, ""
 	}
 	return h, nil
 }
@@ -86,6 +88,9 @@ func (h hierarchies) mountPoints() []string {
 		if !slices.Contains(list, mount) {
 			list = append(list, mount)
 		}
+	}
+	if h.hybrid != "" {
+		list = append(list, h.hybrid)
 	}
 	slices.Sort(list)
 	return list
