@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
@@ -25,8 +26,10 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/certificates/signing"
 	"github.com/skiff-project/skiff/controller-manager/clusterroleaggregation"
 	"github.com/skiff-project/skiff/controller-manager/control"
+	"github.com/skiff-project/skiff/controller-manager/cronjob"
 	"github.com/skiff-project/skiff/controller-manager/daemonset"
 	"github.com/skiff-project/skiff/controller-manager/deployment"
+	"github.com/skiff-project/skiff/controller-manager/disruption"
 	"github.com/skiff-project/skiff/controller-manager/endpoints"
 	"github.com/skiff-project/skiff/controller-manager/endpointslice"
 	"github.com/skiff-project/skiff/controller-manager/endpointslicemirroring"
@@ -40,6 +43,7 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/pvprotection"
 	"github.com/skiff-project/skiff/controller-manager/replicaset"
 	"github.com/skiff-project/skiff/controller-manager/replication"
+	"github.com/skiff-project/skiff/controller-manager/resourcequota"
 	"github.com/skiff-project/skiff/controller-manager/rootca"
 	"github.com/skiff-project/skiff/controller-manager/serviceaccount"
 	"github.com/skiff-project/skiff/controller-manager/servicecidrs"
@@ -72,6 +76,9 @@ var all = []entry{
 	plain("daemonset-controller", daemonset.New),
 	plain("statefulset-controller", statefulset.New),
 	plain("job-controller", job.New),
+	plain("cronjob-controller", cronjob.New),
+	plain("disruption-controller", disruption.New),
+	{"resourcequota-controller", newResourceQuota},
 	plain("endpoints-controller", endpoints.New),
 	plain("endpointslice-controller", endpointslice.New),
 	plain("endpointslice-mirroring-controller", endpointslicemirroring.New),
@@ -131,6 +138,13 @@ func newPodGC(env control.Env, c Config) (controller, error) {
 	return podgc.New(env, c.TerminatedPods), nil
 }
 
+// newResourceQuota lets the quotas hear of all objects that go.
+func newResourceQuota(env control.Env, _ Config) (controller, error) {
+	c := resourcequota.New(env)
+	env.Gone.Listen(c.Gone)
+	return c, nil
+}
+
 // newGarbageCollector hands over the informers that other controllers have anyway.
 func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 	core, apps := env.Informers.Core().V1(), env.Informers.Apps().V1()
@@ -154,8 +168,11 @@ func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 		appsv1.SchemeGroupVersion.WithResource("daemonsets"):                         apps.DaemonSets().Informer(),
 		appsv1.SchemeGroupVersion.WithResource("statefulsets"):                       apps.StatefulSets().Informer(),
 		appsv1.SchemeGroupVersion.WithResource("controllerrevisions"):                apps.ControllerRevisions().Informer(),
+		corev1.SchemeGroupVersion.WithResource("resourcequotas"):                     core.ResourceQuotas().Informer(),
+		batchv1.SchemeGroupVersion.WithResource("cronjobs"):                          env.Informers.Batch().V1().CronJobs().Informer(),
+		policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"):             env.Informers.Policy().V1().PodDisruptionBudgets().Informer(),
 		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):                env.Informers.Discovery().V1().EndpointSlices().Informer(),
-	}), nil
+	}, env.Gone.Tell), nil
 }
 
 // plain is an entry for a controller that needs no configuration.

@@ -103,7 +103,7 @@ func (m *Manager) lead(ctx context.Context) error {
 func (m *Manager) environment() (control.Env, error) {
 	env := control.Env{
 		Client: m.client, Config: m.rest, HTTP: m.http, Informers: client.Informers(m.client), Clock: clock.RealClock{},
-		Broadcaster: record.NewBroadcaster(),
+		Broadcaster: record.NewBroadcaster(), Gone: &control.Gone{},
 	}
 	env.Broadcaster.StartRecordingToSink(control.EventSink(m.client))
 	var err error

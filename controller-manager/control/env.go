@@ -3,6 +3,7 @@ package control
 import (
 	"net/http"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -31,6 +32,9 @@ type Env struct {
 	Informers informers.SharedInformerFactory
 	// Broadcaster takes the Events of all controllers.
 	Broadcaster record.EventBroadcaster
+	// Gone hands on which objects are no more, of whatever kind, from the one controller that sees them all to those that
+	// count.
+	Gone *Gone
 	// Clock is the wall clock, except in tests.
 	Clock clock.WithTicker
 }
@@ -43,4 +47,21 @@ func (e Env) Events(component string) record.EventRecorder {
 // EventSink writes Events through client. It acts as the process: an Event outlives the reconcile that caused it.
 func EventSink(client kubernetes.Interface) record.EventSink {
 	return &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")}
+}
+
+// Gone is a list of listeners. Listen is called before any controller runs, Tell after.
+type Gone struct {
+	listeners []func(resource schema.GroupResource, namespace string)
+}
+
+// Listen adds a listener, which must be quick.
+func (g *Gone) Listen(listener func(resource schema.GroupResource, namespace string)) {
+	g.listeners = append(g.listeners, listener)
+}
+
+// Tell calls all listeners.
+func (g *Gone) Tell(resource schema.GroupResource, namespace string) {
+	for _, listener := range g.listeners {
+		listener(resource, namespace)
+	}
 }

@@ -41,6 +41,7 @@ type Controller struct {
 	metadata metadata.Interface
 	events   record.EventRecorder
 	graph    *graph
+	gone     func(resource schema.GroupResource, namespace string)
 	shared   map[schema.GroupVersionResource]cache.SharedIndexInformer
 	attempts *control.Loop
 	orphans  *control.Loop
@@ -54,9 +55,14 @@ type Controller struct {
 }
 
 // New answers the garbage collector. shared are the informers that other controllers have.
-func New(env control.Env, shared map[schema.GroupVersionResource]cache.SharedIndexInformer) *Controller {
+// gone, if not nil, is told of every object that is no more; it must be quick.
+func New(env control.Env, shared map[schema.GroupVersionResource]cache.SharedIndexInformer, gone func(resource schema.GroupResource, namespace string)) *Controller {
+	if gone == nil {
+		gone = func(schema.GroupResource, string) {}
+	}
 	c := &Controller{
-		env: env, metadata: env.Metadata, events: env.Events("garbage-collector-controller"), graph: newGraph(), shared: shared,
+		gone: gone,
+		env:  env, metadata: env.Metadata, events: env.Events("garbage-collector-controller"), graph: newGraph(), shared: shared,
 		definitions: make(chan struct{}, 1),
 		monitors:    map[schema.GroupVersionResource]*monitor{}, kinds: map[schema.GroupKind]discovered.Resource{},
 	}

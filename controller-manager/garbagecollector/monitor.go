@@ -42,6 +42,7 @@ func (c *Controller) watchShared(r discovered.Resource, informer cache.SharedInd
 			}
 			if o, ok := object.(metav1.Object); ok {
 				c.act(c.graph.remove(o.GetUID()))
+				c.gone(r.GroupResource(), o.GetNamespace())
 			}
 		},
 	})
@@ -121,6 +122,7 @@ func (s *graphStore) Update(object any) error { return s.Add(object) }
 func (s *graphStore) Delete(object any) error {
 	if o, ok := object.(metav1.Object); ok {
 		s.c.act(s.c.graph.remove(o.GetUID()))
+		s.c.gone(s.resource.GroupResource(), o.GetNamespace())
 		s.announce()
 	}
 	return nil
