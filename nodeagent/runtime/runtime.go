@@ -64,6 +64,7 @@ type Runtime interface {
 	// Attach connects to the streams of the container's first process until it ends or ctx does.
 	Attach(ctx context.Context, id string, options AttachOptions) error
 	// PortForward joins stream with a TCP port on the loopback address of the sandbox, until either side ends.
+	// It closes the stream.
 	PortForward(ctx context.Context, sandboxID string, port int32, stream io.ReadWriteCloser) error
 	// ReopenLog makes the container's log be written to a new file of the same name, after a rotation moved it away.
 	ReopenLog(ctx context.Context, id string) error

@@ -14,6 +14,7 @@ import (
 
 // PortForward implements runtime.Runtime.
 func (r *Runtime) PortForward(ctx context.Context, sandboxID string, port int32, stream io.ReadWriteCloser) error {
+	defer stream.Close()
 	if port <= 0 || port > 65535 {
 		return fmt.Errorf("port %d is out of range", port)
 	}
