@@ -9,6 +9,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,9 +78,17 @@ func (a *Agent) watchNodes(ctx context.Context) {
 	}
 	factory.Start(ctx.Done())
 
+	go a.watchOthers(ctx)
+}
+
+// watchOthers keeps the routes to the pods of the other nodes. Reading all nodes is more than upstream lets a node do; until
+// somebody allows it there are no routes, which is right for a cluster of one node and for networks that others make.
+func (a *Agent) watchOthers(ctx context.Context) {
+	if !a.waitForPermission(ctx) {
+		return
+	}
 	all := client.Informers(a.client)
-	informer := all.Core().V1().Nodes().Informer()
-	lister := all.Core().V1().Nodes().Lister()
+	nodes := all.Core().V1().Nodes()
 	again := make(chan struct{}, 1)
 	poke := func() {
 		select {
@@ -87,7 +96,7 @@ func (a *Agent) watchNodes(ctx context.Context) {
 		default:
 		}
 	}
-	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	_, err := nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { poke() }, DeleteFunc: func(any) { poke() },
 		UpdateFunc: func(before, after any) {
 			if !sameWay(before.(*corev1.Node), after.(*corev1.Node)) {
@@ -100,16 +109,39 @@ func (a *Agent) watchNodes(ctx context.Context) {
 		return
 	}
 	all.Start(ctx.Done())
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-again:
-			}
-			a.route(lister)
+	if !cache.WaitForCacheSync(ctx.Done(), nodes.Informer().HasSynced) {
+		return // routes of nodes that are not known yet must not be taken away
+	}
+	for {
+		a.route(nodes.Lister())
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
 		}
-	}()
+	}
+}
+
+// waitForPermission returns once this node may read all nodes.
+func (a *Agent) waitForPermission(ctx context.Context) bool {
+	ask := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "watch", Resource: "nodes"}}}
+	told := false
+	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, 30*time.Second) {
+		answer, err := a.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, ask, metav1.CreateOptions{})
+		if err == nil && answer.Status.Allowed {
+			return true
+		}
+		if err == nil && !told {
+			told = true
+			a.cfg.Log.Info("this node may not read the others: there are no routes to their pods", "permission", "watch nodes")
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+	return false
 }
 
 func sameWay(x, y *corev1.Node) bool {
