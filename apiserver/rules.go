@@ -11,11 +11,11 @@ import (
 // admission puts the chain together.
 func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer, readers authz.Readers) (admission.Interface, error) {
 	objects := &admission.Objects{Readers: readers, Store: reg.Hooks(), Authz: authorizer}
-	chain, err := admission.Choose(objects, s.cfg.EnableAdmission, s.cfg.DisableAdmission)
+	chain, err := admission.Choose(objects, s.cfg.EnableAdmission, s.cfg.DisableAdmission, authorizer.Escalation())
 	if err != nil {
 		return nil, err
 	}
-	return append(chain, authorizer.Escalation()), nil
+	return chain, nil
 }
 
 // connector reaches nodes, pods and Services.

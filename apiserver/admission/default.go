@@ -12,7 +12,7 @@ func Default(o *Objects) []Rule {
 		NamespaceLifecycle(o), LimitRanger(o), ServiceAccount(o), NodeRestriction(o), TaintNodesByCondition(), PodSecurity(o),
 		Priority(o), DefaultTolerationSeconds(), DefaultStorageClass(o), StorageObjectInUseProtection(),
 		PersistentVolumeClaimResize(o), RuntimeClass(o), CertificateApproval(o), CertificateSigning(o), ClusterTrustBundleAttest(o),
-		CertificateSubjectRestriction(), DefaultIngressClass(o), PodTopologyLabels(o), PodResizeValidator(o),
+		CertificateSubjectRestriction(), DefaultIngressClass(o), PodTopologyLabels(o), PodResizeValidator(o), ResourceQuota(o),
 	}
 }
 
@@ -20,10 +20,13 @@ func Default(o *Objects) []Rule {
 var known = []string{"NodeDeclaredFeatureValidator", "PodGroupProtection", "MutatingAdmissionPolicy", "MutatingAdmissionWebhook",
 	"ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "AlwaysAdmit"}
 
-// Choose applies the flags that turn rules on and off. last are rules that come behind all others.
+// Choose applies the flags that turn rules on and off. last are rules that come behind all others but quota.
 func Choose(o *Objects, enable, disable []string, last ...Rule) (Chain, error) {
 	off := optional(o)
-	all := append(Default(o), last...)
+	all := Default(o)
+	// Quota charges for what nothing refuses any more.
+	quota := len(all) - 1
+	all = slices.Insert(all, quota, last...)
 	names := func(list []Rule) (out []string) {
 		for _, r := range list {
 			out = append(out, r.Name)
