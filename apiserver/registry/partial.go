@@ -68,6 +68,9 @@ func mergeStrategic(from reflect.Value, fields map[string]int, patch map[string]
 			// Maps and lists at the top (the data of a ConfigMap) cost little the long way.
 			return errNotPartial
 		}
+		if _, own := field.Addr().Interface().(json.Marshaler); own {
+			return errNotPartial // a time: a struct here, a string on the wire
+		}
 		value, err := runtime.DefaultUnstructuredConverter.ToUnstructured(field.Addr().Interface())
 		if err != nil {
 			return err

@@ -175,9 +175,12 @@ func endpointOf(service *corev1.Service, pod *corev1.Pod) (endpoint, bool) {
 	e := endpoint{
 		ready: service.Spec.PublishNotReadyAddresses || control.Ready(pod),
 		address: corev1.EndpointAddress{
-			IP: ip, Hostname: backends.Hostname(pod, service), NodeName: &pod.Spec.NodeName,
+			IP: ip, Hostname: backends.Hostname(pod, service),
 			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 		},
+	}
+	if pod.Spec.NodeName != "" {
+		e.address.NodeName = &pod.Spec.NodeName
 	}
 	for i := range service.Spec.Ports {
 		port := &service.Spec.Ports[i]
