@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -213,7 +214,8 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 	maps.Copy(paths, openapi.New(disco).Paths())
 	boot := bootstrap.New(bootstrap.Config{Store: reg.Hooks(), Keys: store, Address: s.advertise, Port: int32(s.port()),
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
-	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())}}
+	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())},
+		{"settling", settle(boot)}}
 	gate, feed := s.fairness(readers)
 	if feed != nil {
 		parts = append(parts, part{"priority and fairness", feed})
@@ -358,4 +360,20 @@ func (s *Server) checks(store *storage.Store, hub *watchcache.Hub, authorizer *a
 		}})
 	}
 	return out
+}
+
+// settle gives back what only the start needed: parsed files, and the first start's hundred and fifty new objects.
+func settle(boot *bootstrap.Bootstrap) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for !boot.AllDone() {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		debug.FreeOSMemory()
+		<-ctx.Done()
+		return nil
+	}
 }

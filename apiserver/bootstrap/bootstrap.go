@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +63,11 @@ func (b *Bootstrap) Done(step string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.done[step]
+}
+
+// AllDone says whether all steps have been.
+func (b *Bootstrap) AllDone() bool {
+	return !slices.ContainsFunc(append(slices.Clone(Steps), "master"), func(step string) bool { return !b.Done(step) })
 }
 
 // every is how often what clients could delete is looked after.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -294,5 +295,7 @@ func (d *document) compressed(toProto func([]byte) ([]byte, error)) ([]byte, err
 		return nil, err
 	}
 	*kept = bytes.Clone(out.Bytes())
+	// Making it took many times its size, which the heap would otherwise keep until it is needed again: maybe never.
+	go debug.FreeOSMemory()
 	return *kept, nil
 }
