@@ -19,6 +19,7 @@ import (
 	"github.com/skiff-project/skiff/nodeagent/eviction"
 	"github.com/skiff-project/skiff/nodeagent/node"
 	"github.com/skiff-project/skiff/nodeagent/objects"
+	"github.com/skiff-project/skiff/nodeagent/podcerts"
 	"github.com/skiff-project/skiff/nodeagent/podfiles"
 	"github.com/skiff-project/skiff/nodeagent/podworker"
 	"github.com/skiff-project/skiff/nodeagent/runtime"
@@ -40,6 +41,7 @@ type Agent struct {
 	objects  *objects.Cache
 	writer   *status.Writer
 	mirrors  *mirrors
+	certs    *podcerts.Manager
 	keeper   *node.Keeper
 	manager  *eviction.Manager
 	recorder record.EventRecorder
@@ -146,7 +148,12 @@ func (a *Agent) assemble(ctx context.Context, version runtime.Version) error {
 	a.objects = objects.New(ctx, a.client, log, a.objectsChanged)
 	a.services = newServices(a.client)
 	var err error
-	a.volumes, err = volumes.New(volumes.Config{Root: a.cfg.RootDir, Objects: newSources(a.client, a.objects),
+	a.certs = podcerts.New(a.client, a.recorder, func() *corev1.Node {
+		a.mu.RLock()
+		defer a.mu.RUnlock()
+		return a.node
+	})
+	a.volumes, err = volumes.New(volumes.Config{Root: a.cfg.RootDir, Objects: newSources(ctx, a.client, a.objects, a.bundlesChanged), Certificates: a.certs,
 		HostIPs: func() []string { return a.addrs }, Allocatable: a.allocatable})
 	if err != nil {
 		return err
@@ -190,6 +197,30 @@ func (a *Agent) objectsChanged(uid types.UID) {
 	if e != nil {
 		e.worker.ObjectsChanged()
 	}
+}
+
+// bundlesChanged has the volumes that show trust bundles written anew.
+func (a *Agent) bundlesChanged() {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, e := range a.pods {
+		if showsBundles(e.pod) {
+			e.worker.ObjectsChanged()
+		}
+	}
+}
+
+func showsBundles(pod *corev1.Pod) bool {
+	for i := range pod.Spec.Volumes {
+		if p := pod.Spec.Volumes[i].Projected; p != nil {
+			for _, s := range p.Sources {
+				if s.ClusterTrustBundle != nil {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // nodeChanged hears of the node object: its pod range, labels and taints matter here.

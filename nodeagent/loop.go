@@ -264,6 +264,7 @@ func (a *Agent) holders(but *corev1.Pod) []*corev1.Pod {
 func (a *Agent) finished(uid types.UID) {
 	a.ask(func() {
 		a.objects.Register(uid, nil)
+		a.certs.Forget(uid)
 		a.mu.Lock()
 		e := a.pods[uid]
 		delete(a.pods, uid)

@@ -211,14 +211,16 @@ func (s *services) list() ([]*corev1.Service, bool) {
 // sources is where volumes get what they are made of.
 type sources struct {
 	*objects.Cache
-	client kubernetes.Interface
+	client  kubernetes.Interface
+	ctx     context.Context
+	changed func() // called when a trust bundle has
 
 	once    sync.Once
 	bundles informers.SharedInformerFactory
 }
 
-func newSources(c kubernetes.Interface, o *objects.Cache) *sources {
-	return &sources{Cache: o, client: c}
+func newSources(ctx context.Context, c kubernetes.Interface, o *objects.Cache, changed func()) *sources {
+	return &sources{Cache: o, client: c, ctx: ctx, changed: changed}
 }
 
 // Claim implements volumes.Objects.
@@ -249,8 +251,11 @@ func (s *sources) Token(ctx context.Context, namespace, account string, r *authe
 func (s *sources) TrustBundles(ctx context.Context) ([]*certificatesv1.ClusterTrustBundle, error) {
 	s.once.Do(func() {
 		s.bundles = client.Informers(s.client)
-		s.bundles.Certificates().V1().ClusterTrustBundles().Informer()
-		s.bundles.Start(context.Background().Done())
+		informer := s.bundles.Certificates().V1().ClusterTrustBundles().Informer()
+		_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{ // the only error is that it has been stopped
+			AddFunc: func(any) { s.changed() }, UpdateFunc: func(any, any) { s.changed() }, DeleteFunc: func(any) { s.changed() },
+		})
+		s.bundles.Start(s.ctx.Done())
 	})
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
