@@ -49,7 +49,8 @@ func (w *Worker) allocated(pod *corev1.Pod) *corev1.Pod {
 		if raw, err := os.ReadFile(w.ledgerPath()); err == nil && json.Unmarshal(raw, &l) == nil && l.Granted != nil {
 			r.granted, r.inForce = l.Granted, l.InForce
 		} else {
-			r.granted, r.inForce = wanted, maps.Clone(wanted)
+			r.granted = shownRequirements(&pod.Status, wanted)
+			r.inForce = maps.Clone(r.granted)
 		}
 	}
 	if !same(r.granted, wanted) {
@@ -63,6 +64,20 @@ func (w *Worker) allocated(pod *corev1.Pod) *corev1.Pod {
 	granted := pod.DeepCopy()
 	apply(granted, r.granted)
 	return granted
+}
+
+// shownRequirements are those that the API shows in force, where it does: a pod may have been resized while no agent ran.
+func shownRequirements(s *corev1.PodStatus, wanted map[string]corev1.ResourceRequirements) map[string]corev1.ResourceRequirements {
+	out := maps.Clone(wanted)
+	for name, r := range wanted {
+		c := statusOf(s, name)
+		if c == nil || c.Resources == nil || c.State.Running == nil {
+			continue
+		}
+		r.Limits, r.Requests = c.Resources.Limits, c.Resources.Requests
+		out[name] = r
+	}
+	return out
 }
 
 func requirements(pod *corev1.Pod) map[string]corev1.ResourceRequirements {
