@@ -175,6 +175,9 @@ func (w *Worker) ensureSandbox(attempt uint32, now time.Time) {
 				return
 			}
 			w.sandboxJob = job{}
+			// What failed in the old one may have failed because of it.
+			clear(w.retryAt)
+			clear(w.waiting)
 			w.sandboxes = append([]runtime.Sandbox{sandbox}, w.sandboxes...)
 			w.lookAgain = len(old) > 0
 		}
