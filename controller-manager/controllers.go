@@ -17,7 +17,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/tools/cache"
 
 	tokencleaning "github.com/skiff-project/skiff/controller-manager/bootstraptokens/cleaning"
 	tokensigning "github.com/skiff-project/skiff/controller-manager/bootstraptokens/signing"
@@ -148,30 +147,30 @@ func newResourceQuota(env control.Env, _ Config) (controller, error) {
 // newGarbageCollector hands over the informers that other controllers have anyway.
 func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 	core, apps := env.Informers.Core().V1(), env.Informers.Apps().V1()
-	return garbagecollector.New(env, map[schema.GroupVersionResource]cache.SharedIndexInformer{
-		corev1.SchemeGroupVersion.WithResource("pods"):                               core.Pods().Informer(),
-		corev1.SchemeGroupVersion.WithResource("services"):                           core.Services().Informer(),
-		corev1.SchemeGroupVersion.WithResource("endpoints"):                          core.Endpoints().Informer(),
-		corev1.SchemeGroupVersion.WithResource("namespaces"):                         core.Namespaces().Informer(),
-		corev1.SchemeGroupVersion.WithResource("nodes"):                              core.Nodes().Informer(),
-		corev1.SchemeGroupVersion.WithResource("serviceaccounts"):                    core.ServiceAccounts().Informer(),
-		certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): env.Informers.Certificates().V1().CertificateSigningRequests().Informer(),
-		corev1.SchemeGroupVersion.WithResource("replicationcontrollers"):             core.ReplicationControllers().Informer(),
-		corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"):             core.PersistentVolumeClaims().Informer(),
-		corev1.SchemeGroupVersion.WithResource("persistentvolumes"):                  core.PersistentVolumes().Informer(),
-		batchv1.SchemeGroupVersion.WithResource("jobs"):                              env.Informers.Batch().V1().Jobs().Informer(),
-		rbacv1.SchemeGroupVersion.WithResource("clusterroles"):                       env.Informers.Rbac().V1().ClusterRoles().Informer(),
-		networkingv1.SchemeGroupVersion.WithResource("servicecidrs"):                 env.Informers.Networking().V1().ServiceCIDRs().Informer(),
-		networkingv1.SchemeGroupVersion.WithResource("ipaddresses"):                  env.Informers.Networking().V1().IPAddresses().Informer(),
-		appsv1.SchemeGroupVersion.WithResource("deployments"):                        apps.Deployments().Informer(),
-		appsv1.SchemeGroupVersion.WithResource("replicasets"):                        apps.ReplicaSets().Informer(),
-		appsv1.SchemeGroupVersion.WithResource("daemonsets"):                         apps.DaemonSets().Informer(),
-		appsv1.SchemeGroupVersion.WithResource("statefulsets"):                       apps.StatefulSets().Informer(),
-		appsv1.SchemeGroupVersion.WithResource("controllerrevisions"):                apps.ControllerRevisions().Informer(),
-		corev1.SchemeGroupVersion.WithResource("resourcequotas"):                     core.ResourceQuotas().Informer(),
-		batchv1.SchemeGroupVersion.WithResource("cronjobs"):                          env.Informers.Batch().V1().CronJobs().Informer(),
-		policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"):             env.Informers.Policy().V1().PodDisruptionBudgets().Informer(),
-		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):                env.Informers.Discovery().V1().EndpointSlices().Informer(),
+	return garbagecollector.New(env, map[schema.GroupVersionResource]garbagecollector.Shared{
+		corev1.SchemeGroupVersion.WithResource("pods"):                               {Kind: "Pod", Informer: core.Pods().Informer()},
+		corev1.SchemeGroupVersion.WithResource("services"):                           {Kind: "Service", Informer: core.Services().Informer()},
+		corev1.SchemeGroupVersion.WithResource("endpoints"):                          {Kind: "Endpoints", Informer: core.Endpoints().Informer()},
+		corev1.SchemeGroupVersion.WithResource("namespaces"):                         {Kind: "Namespace", Informer: core.Namespaces().Informer()},
+		corev1.SchemeGroupVersion.WithResource("nodes"):                              {Kind: "Node", Informer: core.Nodes().Informer()},
+		corev1.SchemeGroupVersion.WithResource("serviceaccounts"):                    {Kind: "ServiceAccount", Informer: core.ServiceAccounts().Informer()},
+		certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): {Kind: "CertificateSigningRequest", Informer: env.Informers.Certificates().V1().CertificateSigningRequests().Informer()},
+		corev1.SchemeGroupVersion.WithResource("replicationcontrollers"):             {Kind: "ReplicationController", Informer: core.ReplicationControllers().Informer()},
+		corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"):             {Kind: "PersistentVolumeClaim", Informer: core.PersistentVolumeClaims().Informer()},
+		corev1.SchemeGroupVersion.WithResource("persistentvolumes"):                  {Kind: "PersistentVolume", Informer: core.PersistentVolumes().Informer()},
+		batchv1.SchemeGroupVersion.WithResource("jobs"):                              {Kind: "Job", Informer: env.Informers.Batch().V1().Jobs().Informer()},
+		rbacv1.SchemeGroupVersion.WithResource("clusterroles"):                       {Kind: "ClusterRole", Informer: env.Informers.Rbac().V1().ClusterRoles().Informer()},
+		networkingv1.SchemeGroupVersion.WithResource("servicecidrs"):                 {Kind: "ServiceCIDR", Informer: env.Informers.Networking().V1().ServiceCIDRs().Informer()},
+		networkingv1.SchemeGroupVersion.WithResource("ipaddresses"):                  {Kind: "IPAddress", Informer: env.Informers.Networking().V1().IPAddresses().Informer()},
+		appsv1.SchemeGroupVersion.WithResource("deployments"):                        {Kind: "Deployment", Informer: apps.Deployments().Informer()},
+		appsv1.SchemeGroupVersion.WithResource("replicasets"):                        {Kind: "ReplicaSet", Informer: apps.ReplicaSets().Informer()},
+		appsv1.SchemeGroupVersion.WithResource("daemonsets"):                         {Kind: "DaemonSet", Informer: apps.DaemonSets().Informer()},
+		appsv1.SchemeGroupVersion.WithResource("statefulsets"):                       {Kind: "StatefulSet", Informer: apps.StatefulSets().Informer()},
+		appsv1.SchemeGroupVersion.WithResource("controllerrevisions"):                {Kind: "ControllerRevision", Informer: apps.ControllerRevisions().Informer()},
+		corev1.SchemeGroupVersion.WithResource("resourcequotas"):                     {Kind: "ResourceQuota", Informer: core.ResourceQuotas().Informer()},
+		batchv1.SchemeGroupVersion.WithResource("cronjobs"):                          {Kind: "CronJob", Informer: env.Informers.Batch().V1().CronJobs().Informer()},
+		policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"):             {Kind: "PodDisruptionBudget", Informer: env.Informers.Policy().V1().PodDisruptionBudgets().Informer()},
+		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):                {Kind: "EndpointSlice", Informer: env.Informers.Discovery().V1().EndpointSlices().Informer()},
 	}, env.Gone.Tell), nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
@@ -71,6 +72,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	return parts.Run(ctx)
 }
 
+// settled is how long after its start a leader has read what there is to read.
+const settled = 5 * time.Second
+
 // lead builds everything anew: caches of a process that once led and then waited would be nobody's truth.
 func (m *Manager) lead(ctx context.Context) error {
 	env, err := m.environment()
@@ -94,6 +98,15 @@ func (m *Manager) lead(ctx context.Context) error {
 		}
 		controllers.Add(entry.name, c.Run)
 	}
+	controllers.Add("settling", func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+		case <-time.After(settled):
+			run.GiveBack()
+		}
+		<-ctx.Done()
+		return nil
+	})
 	// All controllers have said what they watch; only now may the informers start.
 	env.Informers.Start(ctx.Done())
 	defer env.Informers.Shutdown()
@@ -103,7 +116,7 @@ func (m *Manager) lead(ctx context.Context) error {
 func (m *Manager) environment() (control.Env, error) {
 	env := control.Env{
 		Client: m.client, Config: m.rest, HTTP: m.http, Informers: client.Informers(m.client), Clock: clock.RealClock{},
-		Broadcaster: record.NewBroadcaster(), Gone: &control.Gone{},
+		Broadcaster: record.NewBroadcaster(), Gone: &control.Gone{}, Hubs: &control.Hubs{},
 	}
 	env.Broadcaster.StartRecordingToSink(control.EventSink(m.client))
 	var err error

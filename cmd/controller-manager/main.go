@@ -9,6 +9,7 @@ import (
 )
 
 func main() {
+	run.Lean()
 	config := controllermanager.Defaults()
 	cmd := &cobra.Command{
 		Use:   "controller-manager",

@@ -24,7 +24,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	roles := env.Informers.Rbac().V1().ClusterRoles()
 	c := &Controller{env: env, roles: roles.Lister(), store: roles.Informer().GetStore()}
-	c.loop = control.NewLoop("clusterrole-aggregation-controller", 2, c.reconcile)
+	c.loop = control.NewLoop(env, "clusterrole-aggregation-controller", 2, c.reconcile)
 	control.Watch(c.loop, roles.Informer(), func(*rbacv1.ClusterRole) []string { return c.aggregated() })
 	return c
 }

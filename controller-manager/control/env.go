@@ -30,6 +30,8 @@ type Env struct {
 	Discovery discovery.DiscoveryInterface
 	// Informers is the one factory of the process. Nothing in its caches may be changed.
 	Informers informers.SharedInformerFactory
+	// Hubs is by what controllers watch informers.
+	Hubs *Hubs
 	// Broadcaster takes the Events of all controllers.
 	Broadcaster record.EventBroadcaster
 	// Gone hands on which objects are no more, of whatever kind, from the one controller that sees them all to those that

@@ -26,6 +26,7 @@ const (
 type Loop struct {
 	name      string
 	workers   int
+	hubs      *Hubs
 	reconcile func(ctx context.Context, key string) error
 	queue     workqueue.TypedRateLimitingInterface[string]
 	synced    []cache.InformerSynced
@@ -33,12 +34,13 @@ type Loop struct {
 }
 
 // NewLoop answers a loop that runs under the controller's name, which is also its service account.
-func NewLoop(name string, workers int, reconcile func(ctx context.Context, key string) error) *Loop {
+// workers is how many keys it reconciles at a time.
+func NewLoop(env Env, name string, workers int, reconcile func(ctx context.Context, key string) error) *Loop {
 	return &Loop{
-		name: name, workers: workers, reconcile: reconcile,
-		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+		name: name, workers: workers, reconcile: reconcile, hubs: env.Hubs,
+		// The queue has no name: a named one wakes up twice a second to measure itself.
+		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstBackoff, maxBackoff),
-			workqueue.TypedRateLimitingQueueConfig[string]{Name: name},
 		),
 	}
 }
@@ -82,7 +84,7 @@ func WatchChanges[T any](l *Loop, informer cache.SharedIndexInformer, keysOf fun
 			l.queue.Add(key)
 		}
 	}
-	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	synced := l.hubs.Listen(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) {
 			if new, ok := object.(T); ok {
 				add(nil, &new)
@@ -96,18 +98,12 @@ func WatchChanges[T any](l *Loop, informer cache.SharedIndexInformer, keysOf fun
 			}
 		},
 		DeleteFunc: func(object any) {
-			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = gone.Obj
-			}
 			if old, ok := object.(T); ok {
 				add(&old, nil)
 			}
 		},
 	})
-	if err != nil {
-		panic(fmt.Sprintf("%s: watch: %v", l.name, err)) // only a stopped informer refuses, and none has been started yet
-	}
-	l.synced = append(l.synced, informer.HasSynced, registration.HasSynced)
+	l.synced = append(l.synced, informer.HasSynced, synced)
 }
 
 // Self is the keysOf of an object that is its own key.
@@ -148,22 +144,30 @@ func (l *Loop) Run(ctx context.Context) error {
 		return nil // only the end of ctx ends the wait
 	}
 	ctx = identity.As(ctx, l.name)
-	for range l.workers {
-		workers.Go(func() {
-			for l.next(ctx) {
-			}
-		})
-	}
+	workers.Go(func() { l.dispatch(ctx, &workers) })
 	<-ctx.Done()
 	l.queue.ShutDown()
 	return nil
 }
 
-func (l *Loop) next(ctx context.Context) bool {
-	key, stop := l.queue.Get()
-	if stop {
-		return false
+// dispatch takes keys from the queue while a worker is free. Workers are goroutines of one key: most loops have nothing to
+// do most of the time, and should cost nothing then.
+func (l *Loop) dispatch(ctx context.Context, workers *run.Workers) {
+	free := make(chan struct{}, l.workers)
+	for {
+		free <- struct{}{}
+		key, stop := l.queue.Get()
+		if stop {
+			return
+		}
+		workers.Go(func() {
+			l.handle(ctx, key)
+			<-free
+		})
 	}
+}
+
+func (l *Loop) handle(ctx context.Context, key string) {
 	defer l.queue.Done(key)
 	err := run.Protect(ctx, func(ctx context.Context) error { return l.reconcile(ctx, key) })
 	var again *againError
@@ -183,7 +187,6 @@ func (l *Loop) next(ctx context.Context) bool {
 		slog.Log(ctx, level, "reconcile failed, will retry", "controller", l.name, "key", key, "error", err)
 		l.queue.AddRateLimited(key)
 	}
-	return true
 }
 
 // Again is what a reconcile answers when all is well but time has to pass.

@@ -36,7 +36,7 @@ func New(env control.Env) *Controller {
 		env: env, events: env.Events("cronjob-controller"), crons: batch.CronJobs().Lister(),
 		store: batch.CronJobs().Informer().GetStore(), jobIndex: batch.Jobs().Informer().GetIndexer(),
 	}
-	c.loop = control.NewLoop("cronjob-controller", 5, c.reconcile)
+	c.loop = control.NewLoop(env, "cronjob-controller", 5, c.reconcile)
 	control.Watch(c.loop, batch.CronJobs().Informer(), control.Self[*batchv1.CronJob])
 	control.Watch(c.loop, batch.Jobs().Informer(), func(job *batchv1.Job) []string { return control.OwnerKey(job, kind) })
 	return c

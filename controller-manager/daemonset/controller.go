@@ -56,7 +56,7 @@ func New(env control.Env) *Controller {
 		failures: map[string]failure{},
 	}
 	c.history = history.Keeper{Client: env.Client, Index: apps.ControllerRevisions().Informer().GetIndexer(), Writes: &c.writes}
-	c.loop = control.NewLoop("daemon-set-controller", 2, c.reconcile)
+	c.loop = control.NewLoop(env, "daemon-set-controller", 2, c.reconcile)
 	control.Watch(c.loop, apps.DaemonSets().Informer(), control.Self[*appsv1.DaemonSet])
 	control.Watch(c.loop, core.Pods().Informer(), c.setsOf)
 	control.Watch(c.loop, apps.ControllerRevisions().Informer(), func(r *appsv1.ControllerRevision) []string { return control.OwnerKey(r, kind) })

@@ -44,7 +44,7 @@ func New(env control.Env) *Controller {
 		deployments: deployments.Lister(), sets: sets.Lister(),
 		store: deployments.Informer().GetStore(), setIndex: sets.Informer().GetIndexer(), podIndex: pods.GetIndexer(),
 	}
-	c.loop = control.NewLoop("deployment-controller", 5, c.reconcile)
+	c.loop = control.NewLoop(env, "deployment-controller", 5, c.reconcile)
 	control.Watch(c.loop, deployments.Informer(), control.Self[*appsv1.Deployment])
 	control.Watch(c.loop, sets.Informer(), c.deploymentsOf)
 	control.WatchChanges(c.loop, pods, c.recreated)

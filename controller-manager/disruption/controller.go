@@ -37,8 +37,8 @@ func New(env control.Env) *Controller {
 		env: env, events: env.Events("controllermanager"), budgets: budgets.Lister(), pods: pods.Lister(), workloads: env.Informers,
 		store: budgets.Informer().GetStore(),
 	}
-	c.loop = control.NewLoop("disruption-controller", 2, c.reconcile)
-	c.stale = control.NewLoop("disruption-controller", 1, c.clear)
+	c.loop = control.NewLoop(env, "disruption-controller", 2, c.reconcile)
+	c.stale = control.NewLoop(env, "disruption-controller", 1, c.clear)
 	control.Watch(c.loop, budgets.Informer(), control.Self[*policyv1.PodDisruptionBudget])
 	control.WatchChanges(c.loop, pods.Informer(), func(old, new **corev1.Pod) []string {
 		if old != nil && new != nil && sameForBudgets(*old, *new) {

@@ -33,7 +33,7 @@ func New(env control.Env) *Controller {
 		env: env, events: env.Events(name), services: core.Services().Lister(), pods: core.Pods().Lister(),
 		endpoints: core.Endpoints().Lister(), store: core.Endpoints().Informer().GetStore(),
 	}
-	c.loop = control.NewLoop(name, 5, c.reconcile)
+	c.loop = control.NewLoop(env, name, 5, c.reconcile)
 	control.Watch(c.loop, core.Services().Informer(), control.Self[*corev1.Service])
 	control.Watch(c.loop, core.Endpoints().Informer(), control.Self[*corev1.Endpoints])
 	control.WatchChanges(c.loop, core.Pods().Informer(), backends.ServicesOf(c.services))

@@ -38,7 +38,7 @@ func New(env control.Env) *Controller {
 		env: env, events: env.Events(name), services: core.Services().Lister(), endpoints: core.Endpoints().Lister(),
 		slices: slices.Lister(), store: slices.Informer().GetStore(),
 	}
-	c.loop = control.NewLoop(name, 5, c.reconcile)
+	c.loop = control.NewLoop(env, name, 5, c.reconcile)
 	control.Watch(c.loop, core.Endpoints().Informer(), control.Self[*corev1.Endpoints])
 	control.Watch(c.loop, core.Services().Informer(), control.Self[*corev1.Service])
 	control.Watch(c.loop, slices.Informer(), func(slice *discoveryv1.EndpointSlice) []string {

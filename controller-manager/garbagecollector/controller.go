@@ -42,9 +42,10 @@ type Controller struct {
 	events   record.EventRecorder
 	graph    *graph
 	gone     func(resource schema.GroupResource, namespace string)
-	shared   map[schema.GroupVersionResource]cache.SharedIndexInformer
-	attempts *control.Loop
-	orphans  *control.Loop
+	// sharedSynced are the resources that informers of other controllers feed the graph with.
+	sharedSynced map[schema.GroupVersionResource]cache.InformerSynced
+	attempts     *control.Loop
+	orphans      *control.Loop
 
 	workers     run.Workers
 	definitions chan struct{} // a custom resource definition has changed
@@ -54,20 +55,29 @@ type Controller struct {
 	kinds    map[schema.GroupKind]discovered.Resource
 }
 
+// Shared is an informer that another controller has anyway, and the kind of what is in it.
+type Shared struct {
+	Kind     string
+	Informer cache.SharedIndexInformer
+}
+
 // New answers the garbage collector. shared are the informers that other controllers have.
 // gone, if not nil, is told of every object that is no more; it must be quick.
-func New(env control.Env, shared map[schema.GroupVersionResource]cache.SharedIndexInformer, gone func(resource schema.GroupResource, namespace string)) *Controller {
+func New(env control.Env, shared map[schema.GroupVersionResource]Shared, gone func(resource schema.GroupResource, namespace string)) *Controller {
 	if gone == nil {
 		gone = func(schema.GroupResource, string) {}
 	}
 	c := &Controller{
 		gone: gone,
-		env:  env, metadata: env.Metadata, events: env.Events("garbage-collector-controller"), graph: newGraph(), shared: shared,
+		env:  env, metadata: env.Metadata, events: env.Events("garbage-collector-controller"), graph: newGraph(), sharedSynced: map[schema.GroupVersionResource]cache.InformerSynced{},
 		definitions: make(chan struct{}, 1),
 		monitors:    map[schema.GroupVersionResource]*monitor{}, kinds: map[schema.GroupKind]discovered.Resource{},
 	}
-	c.attempts = control.NewLoop(name, 20, c.attempt)
-	c.orphans = control.NewLoop(name, 5, c.orphan)
+	c.attempts = control.NewLoop(env, name, 20, c.attempt)
+	c.orphans = control.NewLoop(env, name, 5, c.orphan)
+	for gvr, s := range shared {
+		c.listenShared(gvr, s)
+	}
 	c.attempts.Needs(c.ready)
 	c.orphans.Needs(c.ready)
 	return c
@@ -144,14 +154,10 @@ func (c *Controller) discover(ctx context.Context) bool {
 		if c.monitors[r.GroupVersionResource] != nil {
 			continue
 		}
-		var m *monitor
-		if informer := c.shared[r.GroupVersionResource]; informer != nil {
-			m = c.watchShared(r, informer)
+		if synced := c.sharedSynced[r.GroupVersionResource]; synced != nil {
+			c.monitors[r.GroupVersionResource] = &monitor{resource: r, synced: synced, started: time.Now(), stop: func() {}}
 		} else {
-			m = c.watchMetadata(ctx, r)
-		}
-		if m != nil {
-			c.monitors[r.GroupVersionResource] = m
+			c.monitors[r.GroupVersionResource] = c.watchMetadata(ctx, r)
 		}
 	}
 	for gvr, m := range c.monitors {

@@ -2,7 +2,6 @@ package garbagecollector
 
 import (
 	"context"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -25,32 +24,24 @@ type monitor struct {
 	started  time.Time
 }
 
-// watchShared feeds the graph from an informer that another controller has as well.
-func (c *Controller) watchShared(r discovered.Resource, informer cache.SharedIndexInformer) *monitor {
-	kind := r.GroupVersion().WithKind(r.Kind)
+// listenShared feeds the graph from an informer that another controller has as well. It is called before that starts.
+func (c *Controller) listenShared(gvr schema.GroupVersionResource, s Shared) {
+	kind := gvr.GroupVersion().WithKind(s.Kind)
 	observe := func(object any) {
 		if o, ok := object.(metav1.Object); ok {
-			c.act(c.graph.observe(r.GroupVersionResource, kind, o))
+			c.act(c.graph.observe(gvr, kind, o))
 		}
 	}
-	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	c.sharedSynced[gvr] = c.env.Hubs.Listen(s.Informer, cache.ResourceEventHandlerFuncs{
 		AddFunc:    observe,
 		UpdateFunc: func(_, object any) { observe(object) },
 		DeleteFunc: func(object any) {
-			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = gone.Obj
-			}
 			if o, ok := object.(metav1.Object); ok {
 				c.act(c.graph.remove(o.GetUID()))
-				c.gone(r.GroupResource(), o.GetNamespace())
+				c.gone(gvr.GroupResource(), o.GetNamespace())
 			}
 		},
 	})
-	if err != nil {
-		slog.Error("garbage collector: shared informer", "resource", r.GroupVersionResource, "error", err)
-		return nil
-	}
-	return &monitor{resource: r, synced: registration.HasSynced, started: time.Now(), stop: func() { _ = informer.RemoveEventHandler(registration) }}
 }
 
 // watchMetadata feeds the graph from a watch of its own.

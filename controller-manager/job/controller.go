@@ -42,8 +42,8 @@ func New(env control.Env) *Controller {
 		env: env, events: events, control: control.Pods{Client: env.Client, Events: events}, jobs: jobs.Lister(), pods: pods.Lister(),
 		store: jobs.Informer().GetStore(), podIndex: pods.Informer().GetIndexer(),
 	}
-	c.loop = control.NewLoop("job-controller", 5, c.reconcile)
-	c.orphans = control.NewLoop("job-controller", 2, c.release)
+	c.loop = control.NewLoop(env, "job-controller", 5, c.reconcile)
+	c.orphans = control.NewLoop(env, "job-controller", 2, c.release)
 	control.Watch(c.loop, jobs.Informer(), control.Self[*batchv1.Job])
 	control.Watch(c.loop, pods.Informer(), c.jobsOf)
 	control.WatchChanges(c.orphans, jobs.Informer(), func(old, new **batchv1.Job) []string {

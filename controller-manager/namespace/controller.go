@@ -20,7 +20,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	core := env.Informers.Core().V1()
 	c := &Controller{env: env, namespaces: core.Namespaces().Lister()}
-	c.loop = control.NewLoop("namespace-controller", 10, c.reconcile)
+	c.loop = control.NewLoop(env, "namespace-controller", 10, c.reconcile)
 	terminating := func(namespace *corev1.Namespace) []string {
 		if namespace.DeletionTimestamp == nil {
 			return nil

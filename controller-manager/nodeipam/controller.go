@@ -58,7 +58,7 @@ func New(env control.Env, config Config) (*Controller, error) {
 		}
 		c.pools = append(c.pools, p)
 	}
-	c.loop = control.NewLoop("node-controller", 1, c.reconcile)
+	c.loop = control.NewLoop(env, "node-controller", 1, c.reconcile)
 	control.Watch(c.loop, nodes.Informer(), control.Self[*corev1.Node])
 	return c, nil
 }

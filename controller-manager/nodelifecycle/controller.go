@@ -58,7 +58,7 @@ func New(env control.Env, config Config) *Controller {
 		podIndex: core.Pods().Informer().GetIndexer(), store: core.Nodes().Informer().GetStore(),
 		health: map[string]*health{}, zones: limits{config: config},
 	}
-	c.loop = control.NewLoop(name, 8, c.reconcile)
+	c.loop = control.NewLoop(env, name, 8, c.reconcile)
 	c.loop.Owns(leases)
 	control.Watch(c.loop, core.Nodes().Informer(), control.Self[*corev1.Node])
 	control.Watch(c.loop, leases, func(lease *coordinationv1.Lease) []string { return []string{lease.Name} })

@@ -36,7 +36,7 @@ func New(env control.Env, keep int) *Controller {
 		env: env, keep: keep, pods: core.Pods().Lister(), nodes: core.Nodes().Lister(),
 		podIndex: core.Pods().Informer().GetIndexer(), missing: map[string]time.Time{},
 	}
-	c.loop = control.NewLoop("pod-garbage-collector", 4, c.reconcile)
+	c.loop = control.NewLoop(env, "pod-garbage-collector", 4, c.reconcile)
 	c.loop.Needs(core.Nodes().Informer().HasSynced)
 	control.WatchChanges(c.loop, core.Pods().Informer(), func(_, new **corev1.Pod) []string {
 		if new == nil {

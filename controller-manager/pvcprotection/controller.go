@@ -21,7 +21,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	core := env.Informers.Core().V1()
 	c := &Controller{env: env, claims: core.PersistentVolumeClaims().Lister(), pods: core.Pods().Lister()}
-	c.loop = control.NewLoop("pvc-protection-controller", 2, c.reconcile)
+	c.loop = control.NewLoop(env, "pvc-protection-controller", 2, c.reconcile)
 	control.Watch(c.loop, core.PersistentVolumeClaims().Informer(), control.Self[*corev1.PersistentVolumeClaim])
 	control.WatchChanges(c.loop, core.Pods().Informer(), func(old, new **corev1.Pod) []string {
 		if old == nil || (new != nil && !control.Ended(*new)) {

@@ -20,7 +20,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	volumes := env.Informers.Core().V1().PersistentVolumes()
 	c := &Controller{env: env, volumes: volumes.Lister()}
-	c.loop = control.NewLoop("pv-protection-controller", 1, c.reconcile)
+	c.loop = control.NewLoop(env, "pv-protection-controller", 1, c.reconcile)
 	control.Watch(c.loop, volumes.Informer(), control.Self[*corev1.PersistentVolume])
 	return c
 }

@@ -67,7 +67,7 @@ func NewFor(env control.Env, sets Sets) *Controller {
 	control.IndexByController(sets.Informer)
 	recorder := env.Events(sets.Events)
 	c := &Controller{sets: sets, env: env, index: pods.GetIndexer(), pods: control.Pods{Client: env.Client, Events: recorder}}
-	c.loop = control.NewLoop(sets.Name, 5, c.reconcile)
+	c.loop = control.NewLoop(env, sets.Name, 5, c.reconcile)
 	control.Watch(c.loop, sets.Informer, control.Self[metav1.Object])
 	control.Watch(c.loop, pods, c.setsOf)
 	return c

@@ -34,7 +34,7 @@ func New(env control.Env) *Controller {
 		claims: core.PersistentVolumeClaims().Lister(), store: core.ResourceQuotas().Informer().GetStore(),
 		resolve: resolver{discovery: env.Discovery},
 	}
-	c.loop = control.NewLoop("resourcequota-controller", 5, c.reconcile)
+	c.loop = control.NewLoop(env, "resourcequota-controller", 5, c.reconcile)
 	control.Watch(c.loop, core.ResourceQuotas().Informer(), control.Self[*corev1.ResourceQuota])
 	control.WatchChanges(c.loop, core.Pods().Informer(), func(old, new **corev1.Pod) []string {
 		if old == nil || (new != nil && control.Ended(*old) == control.Ended(*new) && (*old).Generation == (*new).Generation) {

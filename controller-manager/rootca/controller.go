@@ -34,7 +34,7 @@ func New(env control.Env, authority []byte) *Controller {
 	c := &Controller{
 		env: env, authority: string(authority), namespaces: namespaces.Lister(), maps: corelisters.NewConfigMapLister(maps.GetIndexer()),
 	}
-	c.loop = control.NewLoop("root-ca-cert-publisher", 4, c.reconcile)
+	c.loop = control.NewLoop(env, "root-ca-cert-publisher", 4, c.reconcile)
 	c.loop.Owns(maps)
 	control.Watch(c.loop, namespaces.Informer(), control.Self[*corev1.Namespace])
 	control.Watch(c.loop, maps, func(m *corev1.ConfigMap) []string { return []string{m.Namespace} })

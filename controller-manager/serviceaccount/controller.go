@@ -21,7 +21,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	core := env.Informers.Core().V1()
 	c := &Controller{env: env, namespaces: core.Namespaces().Lister(), accounts: core.ServiceAccounts().Lister()}
-	c.loop = control.NewLoop("service-account-controller", 4, c.reconcile)
+	c.loop = control.NewLoop(env, "service-account-controller", 4, c.reconcile)
 	control.Watch(c.loop, core.Namespaces().Informer(), control.Self[*corev1.Namespace])
 	control.WatchChanges(c.loop, core.ServiceAccounts().Informer(), func(old, new **corev1.ServiceAccount) []string {
 		if new != nil || (*old).Name != defaultName {

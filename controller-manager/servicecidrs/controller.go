@@ -23,7 +23,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	networking := env.Informers.Networking().V1()
 	c := &Controller{env: env, ranges: networking.ServiceCIDRs().Lister(), addresses: networking.IPAddresses().Lister()}
-	c.loop = control.NewLoop("service-cidrs-controller", 1, c.reconcile)
+	c.loop = control.NewLoop(env, "service-cidrs-controller", 1, c.reconcile)
 	// A range's fate may hang on any other that overlaps it.
 	control.Watch(c.loop, networking.ServiceCIDRs().Informer(), func(r *networkingv1.ServiceCIDR) []string {
 		keys := []string{r.Name}

@@ -48,7 +48,7 @@ func New(env control.Env) *Controller {
 		claimStore: core.PersistentVolumeClaims().Informer().GetStore(),
 	}
 	c.history = history.Keeper{Client: env.Client, Index: apps.ControllerRevisions().Informer().GetIndexer(), Writes: &c.writes}
-	c.loop = control.NewLoop(name, 5, c.reconcile)
+	c.loop = control.NewLoop(env, name, 5, c.reconcile)
 	control.Watch(c.loop, apps.StatefulSets().Informer(), control.Self[*appsv1.StatefulSet])
 	control.Watch(c.loop, core.Pods().Informer(), c.setsOf)
 	control.Watch(c.loop, apps.ControllerRevisions().Informer(), func(r *appsv1.ControllerRevision) []string { return control.OwnerKey(r, kind) })

@@ -42,7 +42,7 @@ func New(env control.Env) *Controller {
 		podIndex: core.Pods().Informer().GetIndexer(), since: map[string]scheduled{},
 	}
 	// It acts as the node controller, of which it was once a part: so the roles say.
-	c.loop = control.NewLoop("node-controller", 8, c.reconcile)
+	c.loop = control.NewLoop(env, "node-controller", 8, c.reconcile)
 	control.WatchChanges(c.loop, core.Nodes().Informer(), c.tainted)
 	control.WatchChanges(c.loop, core.Pods().Informer(), func(old, new **corev1.Pod) []string {
 		switch {

@@ -20,7 +20,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	jobs := env.Informers.Batch().V1().Jobs()
 	c := &Controller{env: env, jobs: jobs.Lister()}
-	c.loop = control.NewLoop("ttl-after-finished-controller", 4, c.reconcile)
+	c.loop = control.NewLoop(env, "ttl-after-finished-controller", 4, c.reconcile)
 	control.Watch(c.loop, jobs.Informer(), func(job *batchv1.Job) []string {
 		if job.Spec.TTLSecondsAfterFinished == nil {
 			return nil

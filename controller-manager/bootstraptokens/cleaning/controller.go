@@ -21,7 +21,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	secrets := tokens.Informer(env.Client)
 	c := &Controller{env: env, tokens: corelisters.NewSecretLister(secrets.GetIndexer())}
-	c.loop = control.NewLoop("token-cleaner", 1, c.reconcile)
+	c.loop = control.NewLoop(env, "token-cleaner", 1, c.reconcile)
 	c.loop.Owns(secrets)
 	control.Watch(c.loop, secrets, control.Self[*corev1.Secret])
 	return c

@@ -36,7 +36,7 @@ func New(env control.Env) *Controller {
 			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, mapName).String()
 		})
 	c := &Controller{env: env, tokens: corelisters.NewSecretLister(secrets.GetIndexer()), maps: corelisters.NewConfigMapLister(maps.GetIndexer())}
-	c.loop = control.NewLoop("bootstrap-signer", 1, c.reconcile)
+	c.loop = control.NewLoop(env, "bootstrap-signer", 1, c.reconcile)
 	c.loop.Owns(secrets)
 	c.loop.Owns(maps)
 	control.Watch(c.loop, secrets, func(*corev1.Secret) []string { return []string{mapKey} })

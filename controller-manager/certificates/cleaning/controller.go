@@ -20,7 +20,7 @@ type Controller struct {
 func New(env control.Env) *Controller {
 	requests := env.Informers.Certificates().V1().CertificateSigningRequests()
 	c := &Controller{env: env, requests: requests.Lister()}
-	c.loop = control.NewLoop("certificate-controller", 1, c.reconcile)
+	c.loop = control.NewLoop(env, "certificate-controller", 1, c.reconcile)
 	control.Watch(c.loop, requests.Informer(), control.Self[*certificatesv1.CertificateSigningRequest])
 	return c
 }

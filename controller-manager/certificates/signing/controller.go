@@ -31,7 +31,7 @@ func New(env control.Env, config Config) (*Controller, error) {
 	}
 	requests := env.Informers.Certificates().V1().CertificateSigningRequests()
 	c := &Controller{env: env, config: config, requests: requests.Lister()}
-	c.loop = control.NewLoop("certificate-controller", 4, c.reconcile)
+	c.loop = control.NewLoop(env, "certificate-controller", 4, c.reconcile)
 	control.Watch(c.loop, requests.Informer(), control.Self[*certificatesv1.CertificateSigningRequest])
 	return c, nil
 }
