@@ -221,6 +221,9 @@ func (w *Worker) backingOff(s Start, now time.Time) bool {
 		return false
 	}
 	last := list[0]
+	if last.SandboxID != w.sandbox().ID {
+		return false // it ended with its sandbox, not by itself
+	}
 	if definitionChanged(s.Container, &last) {
 		delete(w.crash, name)
 		return false
