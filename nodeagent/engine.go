@@ -24,6 +24,7 @@ type engine struct {
 	runtime runtime.Runtime
 	images  runtime.Images
 	network *network.Network
+	groups  *cgroups.Manager
 	extra   map[string]string
 }
 
@@ -54,7 +55,7 @@ func openEngine(cfg Config) (*engine, error) {
 		net.Close()
 		return nil, err
 	}
-	return &engine{runtime: rt, images: store, network: net, extra: cfg.RuntimeHandlers}, nil
+	return &engine{runtime: rt, images: store, network: net, groups: groups, extra: cfg.RuntimeHandlers}, nil
 }
 
 func (e *engine) close() { e.network.Close() }
