@@ -105,6 +105,9 @@ func (a *Authorizer) checkBinding(ctx context.Context, at *admission.Attributes,
 	a.index.mu.RLock()
 	rules, err := a.index.rules(ref, at.Namespace)
 	a.index.mu.RUnlock()
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(at.Kind.GroupResource(), ref.Name)
+	}
 	if err != nil {
 		return err
 	}

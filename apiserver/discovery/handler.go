@@ -10,8 +10,10 @@ import (
 	"sync"
 
 	"github.com/munnerz/goautoneg"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/wire"
@@ -90,15 +92,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	obj := h.object(parts)
 	if obj == nil {
-		http.NotFound(w, r)
+		h.notFound(w, r, parts)
 		return
 	}
 	accepted, err := wire.Negotiate(r, wire.Plain)
 	if err != nil {
-		wire.WriteError(w, r, err)
+		wire.WriteError(w, r, apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "",
+			"406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf", 0, false))
 		return
 	}
 	wire.WriteObject(w, r, http.StatusOK, accepted, obj)
+}
+
+// notFound answers as upstream does: below a group that exists with a Status, elsewhere with a page.
+func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, parts []string) {
+	known := parts[0] == "api"
+	for _, g := range h.Groups() {
+		known = known || len(parts) > 1 && g.Name == parts[1]
+	}
+	if !known {
+		http.NotFound(w, r)
+		return
+	}
+	wire.WriteError(w, r, apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false))
 }
 
 // object is the document that is not aggregated, nil where nothing is served.

@@ -186,7 +186,7 @@ func (h *Handler) serveRoot(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) serveV3(w http.ResponseWriter, r *http.Request) {
 	doc := h.document(strings.TrimPrefix(r.URL.Path, "/openapi/v3/"))
 	if doc == nil || strings.HasSuffix(r.URL.Path, "/v2") && doc == h.document("v2") {
-		http.NotFound(w, r)
+		w.WriteHeader(http.StatusNotFound)
 		return
 	}
 	if hash := r.URL.Query().Get("hash"); hash != "" {

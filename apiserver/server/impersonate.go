@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,7 +22,9 @@ func (s *Server) impersonate(r *http.Request, state *request.State) error {
 		return nil
 	}
 	if as.user == "" {
-		return apierrors.NewBadRequest("requested " + as.describe() + " without impersonating a user")
+		// Upstream prints its own type here, and people search for the text.
+		return apierrors.NewBadRequest(fmt.Sprintf("requested &user.DefaultInfo{Name:%q, UID:%q, Groups:%#v, Extra:%#v} without impersonating a user name",
+			as.user, as.uid, as.groups, as.extra))
 	}
 	for _, access := range as.accesses(state.User) {
 		decision, reason, err := s.cfg.Authz.Decide(r.Context(), access)
@@ -65,21 +68,6 @@ func readImpersonation(h http.Header) (impersonation, bool) {
 		as.extra[key] = append(as.extra[key], values...)
 	}
 	return as, as.user != "" || as.uid != "" || len(as.groups) > 0 || len(as.extra) > 0
-}
-
-// describe is for the refusal; upstream prints its list of object references here, of which the kinds are what tells.
-func (i impersonation) describe() string {
-	var parts []string
-	for range i.groups {
-		parts = append(parts, "Group")
-	}
-	for range i.extra {
-		parts = append(parts, "UserExtra")
-	}
-	if i.uid != "" {
-		parts = append(parts, "UID")
-	}
-	return "[" + strings.Join(parts, " ") + "]"
 }
 
 // accesses are the questions to the authorizer, in upstream's order.
