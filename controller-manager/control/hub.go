@@ -10,8 +10,9 @@ import (
 // Hubs gives each informer one event handler, whoever watches it. A handler of client-go costs two goroutines and a buffer
 // of 16 kB; thirty controllers that each watch four kinds would pay for it a hundred times over.
 type Hubs struct {
-	mu  sync.Mutex
-	all map[cache.SharedIndexInformer]*hub
+	mu sync.Mutex
+	// all is by the informer's store: the informer itself comes in a new wrapper each time that it is asked for.
+	all map[cache.Store]*hub
 }
 
 // hub calls its listeners one after the other, in the order in which they came. The list is complete before the informer
@@ -27,9 +28,9 @@ func (h *Hubs) Listen(informer cache.SharedIndexInformer, listener cache.Resourc
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.all == nil {
-		h.all = map[cache.SharedIndexInformer]*hub{}
+		h.all = map[cache.Store]*hub{}
 	}
-	known := h.all[informer]
+	known := h.all[informer.GetStore()]
 	if known == nil {
 		known = &hub{}
 		registration, err := informer.AddEventHandler(known)
@@ -37,7 +38,7 @@ func (h *Hubs) Listen(informer cache.SharedIndexInformer, listener cache.Resourc
 			panic(fmt.Sprintf("listen: %v", err)) // only a stopped informer refuses, and none has been started yet
 		}
 		known.synced = registration.HasSynced
-		h.all[informer] = known
+		h.all[informer.GetStore()] = known
 	}
 	known.listeners = append(known.listeners, listener)
 	return known.synced
