@@ -223,7 +223,8 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 	registerMetrics(s.metrics, reg, hub, gate)
 	front := server.New(server.Config{
 		Listeners: s.listeners, TLS: serverTLS(s.files.serving), Authn: authenticator, Authz: authorizer, Audit: s.audit, Fair: gate,
-		API:       routes.New(routes.Config{Registry: reg, MinWatch: s.cfg.MinWatch, Log: s.log, Connector: s.connector(authorizer, readers)}),
+		API: routes.New(routes.Config{Registry: reg, MinWatch: s.cfg.MinWatch, Log: s.log,
+			Connector: s.connector(authorizer, readers), Observe: newWatchMetrics(s.metrics).observe}),
 		Discovery: disco, Paths: paths, Checks: s.checks(store, hub, authorizer, boot), Metrics: s.metrics,
 		Knows: func(group, version, resource, subresource string) bool {
 			res, _ := reg.Lookup(schema.GroupVersionResource{Group: group, Version: version, Resource: resource})

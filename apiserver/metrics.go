@@ -1,7 +1,10 @@
 package apiserver
 
 import (
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/skiff-project/skiff/apiserver/registry"
 	"github.com/skiff-project/skiff/apiserver/server/fairness"
@@ -13,6 +16,41 @@ func registerMetrics(to *prometheus.Registry, reg *registry.Registry, hub *watch
 	to.MustRegister(objectCounts{reg}, levelSeats{gate})
 	to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "skiff_watch_cache_revision",
 		Help: "The revision of etcd up to which this server knows everything."}, func() float64 { return float64(hub.Revision()) }))
+}
+
+// watchMetrics counts what is sent to watchers.
+type watchMetrics struct {
+	events *prometheus.CounterVec
+	sizes  *prometheus.HistogramVec
+	series sync.Map // of schema.GroupVersionResource to *watchSeries
+}
+
+type watchSeries struct {
+	events prometheus.Counter
+	sizes  prometheus.Observer
+}
+
+func newWatchMetrics(to *prometheus.Registry) *watchMetrics {
+	labels := []string{"group", "version", "resource"}
+	m := &watchMetrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_watch_events_total", Help: "[BETA] Number of events sent in watch clients"}, labels),
+		sizes: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_watch_events_sizes", Help: "[BETA] Watch event size distribution in bytes",
+			Buckets: prometheus.ExponentialBuckets(1024, 2, 8)}, labels),
+	}
+	to.MustRegister(m.events, m.sizes)
+	return m
+}
+
+// observe counts a batch of events; of their sizes only the sum is known, so each counts as the mean.
+func (m *watchMetrics) observe(gvr schema.GroupVersionResource, events, bytes int) {
+	s, ok := m.series.Load(gvr)
+	if !ok {
+		s, _ = m.series.LoadOrStore(gvr, &watchSeries{m.events.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource), m.sizes.WithLabelValues(gvr.Group, gvr.Version, gvr.Resource)})
+	}
+	s.(*watchSeries).events.Add(float64(events))
+	for range events {
+		s.(*watchSeries).sizes.Observe(float64(bytes) / float64(events))
+	}
 }
 
 var objectCount = prometheus.NewDesc("apiserver_resource_objects",
