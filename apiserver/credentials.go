@@ -32,7 +32,7 @@ func (c *Config) fillIn(advertise netip.Addr, services []netip.Prefix) error {
 		return nil
 	}
 	cfg := certs.Config{Domain: c.ClusterDomain, Names: []string{advertise.String(), hostname()},
-		Server: "https://" + net.JoinHostPort(advertise.String(), strconv.Itoa(c.SecurePort))}
+		Server: "https://" + net.JoinHostPort(advertise.String(), strconv.Itoa(c.SecurePort)), KeepServer: true}
 	if a, err := netip.ParseAddr(c.BindAddress); err == nil && !a.IsUnspecified() {
 		cfg.Names = append(cfg.Names, c.BindAddress)
 	}

@@ -20,6 +20,8 @@ import (
 // ServeHTTP leads one request through the chain.
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	s.serving.Add(1)
+	defer s.serving.Add(-1)
 	w := &response{ResponseWriter: rw}
 	state := &request.State{AuditID: auditID(r)}
 	state.WithWarnings(w.Header())

@@ -20,6 +20,8 @@ type Server struct {
 	stopping context.Context
 	stop     context.CancelFunc
 	closing  atomic.Bool
+	// serving counts the requests that are being answered.
+	serving atomic.Int64
 }
 
 // New makes a server. Nothing is served before Run.
@@ -67,13 +69,37 @@ func (s *Server) Run(ctx context.Context) error {
 	s.stop()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
 	defer cancel()
-	if shutdown := srv.Shutdown(grace); shutdown != nil {
+	idle, served := context.WithCancel(grace)
+	defer served()
+	go s.untilServed(idle, served)
+	// Shutdown closes the listeners and says goodbye; for connections of HTTP/2 it then waits a second or two, for nothing
+	// once all requests have been served.
+	if shutdown := srv.Shutdown(idle); shutdown != nil {
 		_ = srv.Close()
-		if !errors.Is(shutdown, context.DeadlineExceeded) && err == nil {
+		if !errors.Is(shutdown, context.DeadlineExceeded) && !errors.Is(shutdown, context.Canceled) && err == nil {
 			err = shutdown
 		}
 	}
 	return err
+}
+
+// farewell is the time that the last answers have to leave the machine.
+const farewell = 100 * time.Millisecond
+
+// untilServed calls served when no request is left.
+func (s *Server) untilServed(ctx context.Context, served func()) {
+	for s.serving.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(farewell):
+		served()
+	}
 }
 
 // keepAlive finds out about peers that vanished: watches say nothing for hours.

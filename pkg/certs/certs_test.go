@@ -73,7 +73,7 @@ func TestServerCertificateFollowsItsNames(t *testing.T) {
 	}
 	before := read(t, dir)
 	more := config
-	more.Names = append([]string{"192.0.2.7"}, config.Names...)
+	more.Names = []string{"192.0.2.7"} // the old names stay
 	if _, err := EnsureCluster(dir, more); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +90,28 @@ func TestServerCertificateFollowsItsNames(t *testing.T) {
 	for _, name := range []string{"192.0.2.7", "172.30.0.2", "api.example", "10.96.0.1", "kubernetes.default.svc.cluster.local"} {
 		if _, err := pair.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots}); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKubeconfigsFollowTheServer(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := EnsureCluster(dir, config); err != nil {
+		t.Fatal(err)
+	}
+	moved := config
+	moved.Server = "https://192.0.2.1:6443"
+	for _, c := range []struct {
+		keep bool
+		want string
+	}{{true, config.Server}, {false, moved.Server}} {
+		moved.KeepServer = c.keep
+		if _, err := EnsureCluster(dir, moved); err != nil {
+			t.Fatal(err)
+		}
+		have, err := readKubeconfig(filepath.Join(dir, "admin.conf"))
+		if err != nil || have.Server != c.want {
+			t.Errorf("keep %v: %v, %v", c.keep, have.Server, err)
 		}
 	}
 }

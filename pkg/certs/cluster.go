@@ -31,6 +31,8 @@ type Config struct {
 	Domain string
 	// Server is the URL in the kubeconfigs. Empty: none are made.
 	Server string
+	// KeepServer leaves kubeconfigs alone that name another server: whoever made them knows from where they are used.
+	KeepServer bool
 	// ClusterName is the cluster's name in the kubeconfigs. Default: kubernetes.
 	ClusterName string
 	// Nodes get a node-NAME.conf each. A real node joins by a bootstrap token instead; machines on this host need not.
@@ -157,8 +159,11 @@ func (c *Cluster) EnsureKubeconfig(file, server string, leaf Leaf) error {
 		return err
 	case have == nil: // somebody's own
 		return nil
-	case have.Server == server && bytes.Equal(have.CA, c.CA.CertPEM) && len(c.flaws(have.Pair.Cert, c.CA, leaf)) == 0:
+	case (have.Server == server || c.config.KeepServer) && bytes.Equal(have.CA, c.CA.CertPEM) && len(c.flaws(have.Pair.Cert, c.CA, leaf)) == 0:
 		return os.Chmod(file, 0o600)
+	}
+	if have != nil && c.config.KeepServer {
+		server = have.Server
 	}
 	pair, err := c.CA.Issue(leaf)
 	if err != nil {
@@ -233,6 +238,8 @@ func (c *Cluster) ensurePair(name string, ca *Authority, leaf Leaf) error {
 		if ca.Key == nil {
 			return fmt.Errorf("certificate %s %s, and the key of its CA is not in %s to make a new one", certFile, flaws[0], c.Dir)
 		}
+		// Who else uses the folder may need other names: a new certificate has the old one's, too.
+		leaf.Names = withNamesOf(leaf.Names, certFile)
 	}
 	pair, err := ca.Issue(leaf)
 	if err != nil {
@@ -242,6 +249,21 @@ func (c *Cluster) ensurePair(name string, ca *Authority, leaf Leaf) error {
 		return err
 	}
 	return WriteFile(certFile, pair.Cert, 0o644)
+}
+
+func withNamesOf(want []string, certFile string) []string {
+	if len(want) == 0 {
+		return want
+	}
+	out := slices.Clone(want)
+	if chain, err := LoadCerts(certFile); err == nil {
+		out = append(out, chain[0].DNSNames...)
+		for _, ip := range chain[0].IPAddresses {
+			out = append(out, ip.String())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func (c *Cluster) pairFlaws(certFile, keyFile string, ca *Authority, leaf Leaf) ([]string, error) {
