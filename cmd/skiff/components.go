@@ -71,6 +71,7 @@ var everyNode = []component{
 			return []string{
 				n.kubeconfig("node-" + n.name), "--hostname-override=" + n.name, "--node-ip=" + n.address,
 				"--root-dir=" + machine.DataDir + "/nodeagent", "--client-ca-file=" + pkiDir + "/ca.crt",
+				"--tls-cert-file=" + pkiDir + "/node-" + n.name + ".crt", "--tls-private-key-file=" + pkiDir + "/node-" + n.name + ".key",
 				"--cluster-dns=" + dnsIP, "--cluster-domain=" + domain, "--image-bundle-dir=" + imagesDir,
 			}
 		},

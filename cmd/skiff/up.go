@@ -208,8 +208,14 @@ func (u *up) keys(nodes []node) error {
 	for _, n := range nodes {
 		config.Nodes = append(config.Nodes, n.name)
 	}
-	if _, err := certs.EnsureCluster(filepath.Join(u.cluster.Data(), "pki"), config); err != nil {
+	folder, err := certs.EnsureCluster(filepath.Join(u.cluster.Data(), "pki"), config)
+	if err != nil {
 		return fmt.Errorf("keys and certificates: %w", err)
+	}
+	for _, n := range nodes {
+		if err := folder.EnsureNodeServing(n.name, n.name, n.address); err != nil {
+			return fmt.Errorf("certificate of node %s: %w", n.name, err)
+		}
 	}
 	return nil
 }
