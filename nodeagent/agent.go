@@ -42,6 +42,7 @@ type Agent struct {
 	writer   *status.Writer
 	mirrors  *mirrors
 	certs    *podcerts.Manager
+	metrics  *metrics
 	keeper   *node.Keeper
 	manager  *eviction.Manager
 	recorder record.EventRecorder
@@ -132,6 +133,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	parts.Add("node", a.keeper.Run)
 	parts.Add("pods", a.loop)
 	parts.Add("housekeeping", a.housekeeping)
+	parts.Add("interface", a.serve)
 	parts.Add("health", a.serveHealth)
 	err = parts.Run(ctx)
 	stopPods()
@@ -158,6 +160,7 @@ func (a *Agent) assemble(ctx context.Context, version runtime.Version) error {
 	if err != nil {
 		return err
 	}
+	a.metrics = newMetrics(a)
 	a.manager = eviction.New(eviction.Config{DataDir: a.cfg.RootDir})
 	a.keeper = node.New(node.Config{
 		Name: a.cfg.NodeName, Hostname: a.cfg.NodeName, Client: a.client, Recorder: a.recorder, Log: log, Addresses: a.addrs, Labels: a.cfg.Labels, Taints: a.cfg.Taints,
@@ -173,7 +176,7 @@ func (a *Agent) assemble(ctx context.Context, version runtime.Version) error {
 		Capacity: func() corev1.ResourceList { return a.capacity }, Allocatable: a.allocatable,
 		Handler: a.runtimeHandler, Allocate: a.allocate,
 		LogRoot: a.cfg.LogRoot, LinkRoot: a.cfg.LinkRoot, SeccompRoot: a.cfg.SeccompRoot, MaxRestartDelay: a.cfg.MaxRestartDelay,
-		RecursiveReadOnly: true, Released: a.released, Finished: a.finished,
+		RecursiveReadOnly: true, ObserveProbe: a.metrics.probe, ObserveStart: func(d time.Duration) { a.metrics.starts.Observe(d.Seconds()) }, Released: a.released, Finished: a.finished,
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,8 +27,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+	utilexec "k8s.io/client-go/util/exec"
 
 	"github.com/skiff-project/skiff/apiserver/apitest"
+	"github.com/skiff-project/skiff/pkg/certs"
 )
 
 const nodeIP = "10.99.0.1"
@@ -186,11 +191,18 @@ func makeImage(t *testing.T, dir string) {
 // start runs an agent, as its own node and with no other rights, until r.stop.
 func (r *rig) start() {
 	r.t.Helper()
+	ca, err := certs.EnsureCluster(filepath.Join(r.api.Dir, "pki"), certs.Config{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := ca.EnsureNodeServing("n1", "n1", nodeIP); err != nil {
+		r.t.Fatal(err)
+	}
 	agent, err := New(Config{
 		API: r.api.As("system:node:n1", "system:nodes"), NodeName: "n1", NodeIPs: []string{nodeIP}, RootDir: filepath.Join(r.root, "data"),
 		LogRoot: filepath.Join(r.root, "logs"), LinkRoot: filepath.Join(r.root, "links"), PodCIDRs: []string{"10.244.9.0/24"}, CgroupRoot: r.cgroup,
 		ImageBundleDir: filepath.Join(r.root, "bundle"), ManifestDir: filepath.Join(r.root, "manifests"), ClusterDNS: []string{"10.96.0.10"}, Register: true,
-		Address: nodeIP, Port: 10250, MaxRestartDelay: 2 * time.Second,
+		Address: nodeIP, Port: 10250, ClientCAFile: ca.Path("ca.crt"), CertFile: ca.Path("node-n1.crt"), KeyFile: ca.Path("node-n1.key"), MaxRestartDelay: 2 * time.Second,
 		Log: slog.New(slog.NewTextHandler(writer{r.t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
@@ -408,6 +420,29 @@ func TestAgent(t *testing.T) {
 			t.Errorf("last state %+v", end)
 		}
 		r.delete("crash")
+	})
+
+	t.Run("logs and commands through the API server", func(t *testing.T) {
+		r.create(podNamed("talk", shell("c", "echo hello; "+forever)))
+		r.until("talk", "ready", isReady)
+		pods := r.client.CoreV1().Pods("default")
+		log, err := pods.GetLogs("talk", &corev1.PodLogOptions{}).DoRaw(ctx)
+		if err != nil || string(log) != "hello\n" {
+			t.Errorf("log %q %v", log, err)
+		}
+		req := r.client.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name("talk").SubResource("exec").
+			VersionedParams(&corev1.PodExecOptions{Command: []string{"sh", "-c", "echo out; exit 3"}, Stdout: true, Stderr: true}, clientscheme.ParameterCodec)
+		exec, err := remotecommand.NewWebSocketExecutor(r.api.Config, "GET", req.URL().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err = exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
+		var code utilexec.CodeExitError
+		if !errors.As(err, &code) || code.Code != 3 || out.String() != "out\n" {
+			t.Errorf("output %q, %v", out.String(), err)
+		}
+		r.delete("talk")
 	})
 
 	t.Run("what does not fit is refused", func(t *testing.T) {

@@ -103,6 +103,7 @@ func (a *Agent) evictForMemory(ctx context.Context, s eviction.Signal) {
 
 func (a *Agent) evict(pod *corev1.Pod, message string) {
 	a.recorder.Event(pod, corev1.EventTypeWarning, "Evicted", message)
+	a.metrics.evictions.WithLabelValues("memory.available").Inc()
 	a.cfg.Log.Warn("pod evicted", "pod", pod.Namespace+"/"+pod.Name, "message", message)
 	if e := a.pods[pod.UID]; e != nil {
 		zero := int64(0)

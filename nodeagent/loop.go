@@ -217,6 +217,7 @@ func (a *Agent) add(pod *corev1.Pod, found podworker.Found, static bool) {
 func (a *Agent) refuse(e *entry, r *admission.Refusal) {
 	a.cfg.Log.Info("pod refused", "pod", e.pod.Namespace+"/"+e.pod.Name, "reason", r.Reason, "message", r.Message)
 	a.recorder.Event(e.pod, corev1.EventTypeWarning, r.Reason, r.Message)
+	a.metrics.refusals.WithLabelValues(r.Reason).Inc()
 	now := metav1.Now()
 	a.mirrors.Set(e.pod, corev1.PodStatus{ObservedGeneration: e.pod.Generation, Phase: corev1.PodFailed, Reason: r.Reason,
 		Message: "Pod was rejected: " + r.Message, QOSClass: podworker.QOS(e.pod), StartTime: &now})

@@ -57,6 +57,8 @@ type Config struct {
 	Allocate func(pod *corev1.Pod, allocated map[string]corev1.ResourceRequirements) *corev1.PodCondition
 	// ObserveProbe counts a probe's outcome, for metrics; may be nil.
 	ObserveProbe func(kind probes.Kind, o probes.Outcome, took time.Duration)
+	// ObserveStart tells how long a pod took from its creation until all its containers had started; may be nil.
+	ObserveStart func(time.Duration)
 
 	LogRoot     string // /var/log/pods
 	LinkRoot    string // /var/log/containers

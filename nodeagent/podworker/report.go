@@ -43,6 +43,9 @@ func (w *Worker) report() {
 	if w.stage == ended {
 		s = status.Final(w.pod, s, now)
 	}
+	if s.Phase == corev1.PodRunning && shown.Phase == corev1.PodPending && w.cfg.ObserveStart != nil {
+		w.cfg.ObserveStart(now.Sub(w.pod.CreationTimestamp.Time))
+	}
 	w.cfg.Status.Set(w.pod, s)
 }
 
