@@ -276,7 +276,7 @@ func (u *up) binds() []control.Bind {
 // nodeKeys are the files that a node without control plane gets: no key of the cluster's is among them.
 func (u *up) nodeKeys(n node) ([]control.File, error) {
 	var files []control.File
-	for _, name := range []string{"ca.crt", "proxy.conf", "node-" + n.name + ".conf"} {
+	for _, name := range []string{"ca.crt", "proxy.conf", "node-" + n.name + ".conf", "node-" + n.name + ".crt", "node-" + n.name + ".key"} {
 		body, err := os.ReadFile(filepath.Join(u.cluster.Data(), "pki", name))
 		if err != nil {
 			return nil, err
