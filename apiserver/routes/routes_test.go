@@ -92,7 +92,7 @@ var (
 var etcd *storage.Embedded
 
 func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	dir, err := os.MkdirTemp("", "routes")
 	if err != nil {
 		panic(err)

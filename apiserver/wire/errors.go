@@ -38,7 +38,7 @@ func NotAcceptable(message string) error {
 }
 
 // StatusOf is the Status that an error is answered with. Errors that carry none become a 500, and are logged: they are
-// mistakes of ours.
+// mistakes of ours, or words of a library that upstream passes on in the same way.
 func StatusOf(err error) *metav1.Status {
 	var carrier apierrors.APIStatus
 	if errors.As(err, &carrier) {
@@ -64,7 +64,7 @@ func StatusOf(err error) *metav1.Status {
 		timeout.Kind, timeout.APIVersion = "Status", "v1"
 		return &timeout
 	}
-	slog.Error("request failed with an error that has no status", "err", err)
+	slog.Warn("request failed with an error that has no status", "err", err)
 	return status
 }
 
