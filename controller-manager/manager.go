@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
@@ -72,9 +71,6 @@ func (m *Manager) Run(ctx context.Context) error {
 	return parts.Run(ctx)
 }
 
-// settled is how long after its start a leader has read what there is to read.
-const settled = 5 * time.Second
-
 // lead builds everything anew: caches of a process that once led and then waited would be nobody's truth.
 func (m *Manager) lead(ctx context.Context) error {
 	env, err := m.environment()
@@ -99,12 +95,7 @@ func (m *Manager) lead(ctx context.Context) error {
 		controllers.Add(entry.name, c.Run)
 	}
 	controllers.Add("settling", func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-		case <-time.After(settled):
-			run.GiveBack()
-		}
-		<-ctx.Done()
+		run.GiveBackWhenIdle(ctx)
 		return nil
 	})
 	// All controllers have said what they watch; only now may the informers start.

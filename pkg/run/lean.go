@@ -2,10 +2,12 @@ package run
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +39,42 @@ func GiveBack() {
 			_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, size, unix.MADV_DONTNEED)
 		}
 	}
+}
+
+// GiveBackWhenIdle gives back after the start and again after each time of work, once the process has been quiet for a
+// while. It returns when ctx ends.
+func GiveBackWhenIdle(ctx context.Context) {
+	const (
+		look  = 5 * time.Second
+		quiet = look / 100 // of processor time between two looks
+		work  = 500 * time.Millisecond
+	)
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	last, given := time.Duration(0), time.Duration(-work)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := processorTime()
+		if now-last < quiet && now-given > work {
+			GiveBack()
+			given = processorTime()
+			now = given
+		}
+		last = now
+	}
+}
+
+// processorTime is what this process has used so far.
+func processorTime() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // ownPages reads a line of /proc/self/maps. It answers only mappings of the program file that cannot have been written to.
