@@ -39,6 +39,7 @@ type entry struct {
 	dirty   bool
 	removed bool
 	tries   int
+	later   *time.Timer // a status that can wait is sent when it fires
 }
 
 // NewWriter returns a writer whose sends end with ctx.
@@ -56,7 +57,9 @@ func (w *Writer) Know(pod *corev1.Pod) {
 		return
 	}
 	e.known = pod
-	w.kick(pod.UID, e)
+	if e.later == nil {
+		w.kick(pod.UID, e)
+	}
 }
 
 // Set wishes for a status. pod is the object that it was generated for.
@@ -72,7 +75,37 @@ func (w *Writer) Set(pod *corev1.Pod, s corev1.PodStatus) {
 		return
 	}
 	e.wanted = &s
-	w.kick(pod.UID, e)
+	if !canWait(&e.known.Status, &s) {
+		w.kick(pod.UID, e)
+		return
+	}
+	if e.later == nil {
+		e.later = time.AfterFunc(patience, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if e.later != nil && !e.removed {
+				w.kick(pod.UID, e)
+			}
+		})
+	}
+}
+
+// patience is how long news that nobody waits for may take. A pod that is up sooner is written once instead of three times.
+const patience = 500 * time.Millisecond
+
+// canWait says whether a status tells no more than that the pod is still being prepared.
+func canWait(known, s *corev1.PodStatus) bool {
+	if s.Phase != corev1.PodPending || known.Phase != corev1.PodPending || s.Reason != "" || known.ObservedGeneration != 0 && known.ObservedGeneration != s.ObservedGeneration {
+		return false
+	}
+	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+		for i := range list {
+			if w := list[i].State.Waiting; w == nil || w.Reason != waitingDefault && w.Reason != waitingInit {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Get is the status wished for last.
@@ -100,6 +133,9 @@ func (w *Writer) Forget(uid types.UID) {
 	defer w.mu.Unlock()
 	if e := w.pods[uid]; e != nil {
 		e.removed = true
+		if e.later != nil {
+			e.later.Stop()
+		}
 		delete(w.pods, uid)
 	}
 }
@@ -119,6 +155,10 @@ func (w *Writer) entry(uid types.UID) *entry {
 // kick starts a send for a pod unless one runs, which then goes round once more.
 func (w *Writer) kick(uid types.UID, e *entry) {
 	e.dirty = true
+	if e.later != nil {
+		e.later.Stop()
+		e.later = nil
+	}
 	if e.busy || w.ctx.Err() != nil {
 		return
 	}
