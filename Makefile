@@ -9,7 +9,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 KUBERNETES := v1.37.2
 LDFLAGS := -s -w -X main.version=$(VERSION) \
 	-X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
-BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+# The same settings for programs and tests, so that the libraries are compiled once.
+export CGO_ENABLED := 0
+BUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 PROGRAMS := apiserver controller-manager scheduler nodeagent proxy pause machine-init skiff
 # Flags for `go test`, for example TESTFLAGS='-run TestNewcomer -v'.
 TESTFLAGS ?=
@@ -32,8 +34,8 @@ images: ## Build the images that clusters bring along into bin/images, without a
 	@echo "images: CoreDNS, busybox, stand-ins for nginx and the tests' tool -> $(BIN)/images/"
 	@hack/need.sh busybox:busybox-static
 	@mkdir -p $(BIN)/.images $(BIN)/images
-	@cd cmd/dns && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$(BIN)/.images/coredns .
-	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/.images/ ./deploy/images/web ./deploy/images/tool
+	@cd cmd/dns && go build -buildvcs=false -ldflags '-s -w' -o ../../$(BIN)/.images/coredns .
+	@go build -buildvcs=false -ldflags '-s -w' -o $(BIN)/.images/ ./deploy/images/web ./deploy/images/tool
 	@go run ./deploy/images -programs $(BIN)/.images -out $(BIN)/images
 
 .PHONY: up
