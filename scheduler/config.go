@@ -3,6 +3,7 @@ package scheduler
 import (
 	"k8s.io/client-go/rest"
 
+	"github.com/skiff-project/skiff/pkg/health"
 	"github.com/skiff-project/skiff/pkg/leader"
 )
 
@@ -12,6 +13,8 @@ type Config struct {
 	API *rest.Config
 	// Leader says whether and how one of several schedulers leads.
 	Leader leader.Config
+	// Health is the HTTPS endpoint for health and metrics.
+	Health health.Config
 	// Name is the schedulerName of the pods that this scheduler places. Default: default-scheduler.
 	Name string
 	// Binders is how many bindings are under way at once. Default: 64.

@@ -20,7 +20,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiff-project/skiff/pkg/client"
+	"github.com/skiff-project/skiff/pkg/health"
 	"github.com/skiff-project/skiff/pkg/leader"
+	"github.com/skiff-project/skiff/pkg/run"
 	"github.com/skiff-project/skiff/scheduler/filter"
 	"github.com/skiff-project/skiff/scheduler/nodes"
 	"github.com/skiff-project/skiff/scheduler/queue"
@@ -81,7 +83,14 @@ func New(c Config) (*Scheduler, error) {
 // Run places pods while this process leads. It returns nil when ctx ends and an error when it could not go on: losing
 // the lease, above all, after which the process should end and start anew.
 func (s *Scheduler) Run(ctx context.Context) error {
-	return leader.Run(ctx, s.API, s.Leader, s.lead)
+	var parts run.Group
+	parts.Add("health endpoint", func(ctx context.Context) error {
+		c := s.Health
+		c.Client = s.clients
+		return health.Run(ctx, c)
+	})
+	parts.Add("scheduling", func(ctx context.Context) error { return leader.Run(ctx, s.API, s.Leader, s.lead) })
+	return parts.Run(ctx)
 }
 
 func (s *Scheduler) lead(ctx context.Context) error {

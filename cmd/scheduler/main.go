@@ -5,6 +5,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skiff-project/skiff/pkg/client"
+	"github.com/skiff-project/skiff/pkg/health"
 	"github.com/skiff-project/skiff/pkg/leader"
 	"github.com/skiff-project/skiff/pkg/run"
 	"github.com/skiff-project/skiff/scheduler"
@@ -12,7 +13,10 @@ import (
 
 func main() {
 	api := client.Config{Component: "scheduler"}
-	config := scheduler.Config{Leader: leader.Defaults("kube-scheduler")}
+	config := scheduler.Config{
+		Leader: leader.Defaults("kube-scheduler"),
+		Health: health.Config{BindAddress: "127.0.0.1", Port: 10259, Component: "kube-scheduler"},
+	}
 	cmd := &cobra.Command{
 		Use:   "scheduler",
 		Short: "Gives every pod without a node a node.",
@@ -31,6 +35,7 @@ func main() {
 	}
 	api.AddFlags(cmd.Flags())
 	config.Leader.AddFlags(cmd.Flags())
+	config.Health.AddFlags(cmd.Flags())
 	cmd.Flags().StringVar(&config.Name, "scheduler-name", "default-scheduler", "schedulerName of the pods to place")
 	run.Main(cmd)
 }
