@@ -60,6 +60,7 @@ func (a *Agent) lookAtResources(ctx context.Context) {
 			a.keeper.Wake()
 		}
 	}
+	a.enforceStorage(ctx)
 	switch {
 	case short[corev1.NodeDiskPressure]:
 		a.removeImages(ctx, int64(s.DiskTotal/100*imagesLow), int64(s.DiskTotal-s.DiskAvailable))
@@ -97,13 +98,51 @@ func (a *Agent) evictForMemory(ctx context.Context, s eviction.Signal) {
 		}
 		const floor = 100 << 20
 		message := eviction.Message(corev1.ResourceMemory, ranked[0], floor, s.MemoryAvailable)
-		a.evict(ranked[0].Pod, message)
+		a.evict(ranked[0].Pod, message, "memory.available")
 	})
 }
 
-func (a *Agent) evict(pod *corev1.Pod, message string) {
+// enforceStorage ends pods that hold more on the disk than they may.
+func (a *Agent) enforceStorage(ctx context.Context) {
+	var limited []*corev1.Pod
+	a.mu.RLock()
+	for _, e := range a.pods {
+		if e.holds && !over(e.pod) && eviction.LimitsStorage(e.pod) {
+			limited = append(limited, e.pod)
+		}
+	}
+	a.mu.RUnlock()
+	if len(limited) == 0 {
+		return
+	}
+	containers, err := a.runtime.Containers(ctx)
+	if err != nil {
+		return
+	}
+	for _, pod := range limited {
+		s := eviction.Storage{Volumes: map[string]int64{}, Containers: map[string]int64{}}
+		for i := range pod.Spec.Volumes {
+			if v := &pod.Spec.Volumes[i]; v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumDefault {
+				s.Volumes[v.Name] = eviction.Used(a.volumes.VolumeDir(pod.UID, v.Name))
+			}
+		}
+		for _, c := range containers {
+			if c.Pod.UID != string(pod.UID) || c.State != runtime.Running {
+				continue
+			}
+			if stats, err := a.runtime.ContainerStats(ctx, c.ID); err == nil {
+				s.Containers[c.Name] = int64(stats.RootfsBytes + stats.LogBytes)
+			}
+		}
+		if message := eviction.OverLimit(pod, s); message != "" {
+			a.ask(func() { a.evict(pod, message, "ephemeralcontainerfs.limit") })
+		}
+	}
+}
+
+func (a *Agent) evict(pod *corev1.Pod, message, signal string) {
 	a.recorder.Event(pod, corev1.EventTypeWarning, "Evicted", message)
-	a.metrics.evictions.WithLabelValues("memory.available").Inc()
+	a.metrics.evictions.WithLabelValues(signal).Inc()
 	a.cfg.Log.Warn("pod evicted", "pod", pod.Namespace+"/"+pod.Name, "message", message)
 	if e := a.pods[pod.UID]; e != nil {
 		zero := int64(0)

@@ -59,6 +59,11 @@ func New(cfg Config) (*Manager, error) {
 // PodDir is the folder of a pod.
 func (m *Manager) PodDir(uid types.UID) string { return filepath.Join(m.cfg.Root, "pods", string(uid)) }
 
+// VolumeDir is where a volume that is a folder of its pod lies.
+func (m *Manager) VolumeDir(uid types.UID, name string) string {
+	return filepath.Join(m.PodDir(uid), "volumes", name)
+}
+
 // OnDisk lists the pods that have a folder.
 func (m *Manager) OnDisk() ([]types.UID, error) {
 	entries, err := os.ReadDir(filepath.Join(m.cfg.Root, "pods"))
