@@ -169,8 +169,6 @@ type UpdateDoor struct {
 	Warnings func(req *Request, obj, old runtime.Object) []string
 	// Resets are the paths that this door does not change ("spec", "metadata.labels"); see Kind.Resets.
 	Resets []string
-	// Owns, if set, are the only paths that a writer through this door comes to own; * stands for any list item.
-	Owns []string
 }
 
 // ScaleDoor reads and writes the replica count of the parent.

@@ -21,6 +21,9 @@ import (
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
 
+// serverManager is who the managed fields name for what the server does by itself.
+const serverManager = "kube-apiserver"
+
 // nameAttempts is how often a generated name is made before a clash is reported.
 const nameAttempts = 8
 
@@ -39,7 +42,11 @@ func (res *Resource) Create(ctx context.Context, w *Write, obj runtime.Object) (
 	}
 	dedupOwners(ctx, m, false)
 	attrs := res.attributes(w, admission.Create, obj, nil)
-	if !w.internal {
+	if w.internal {
+		// Upstream's server makes objects as a client of its own.
+		w.Manager = serverManager
+		obj = res.tracker(res.version(w), "").Update(res.Codec.New(), obj, w.Manager)
+	} else {
 		obj = res.tracker(res.version(w), w.Subresource).Update(res.emptyVersion(w), obj, w.Manager)
 		if err := res.mutate(ctx, attrs); err != nil {
 			return Result{}, err

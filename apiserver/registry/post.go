@@ -5,9 +5,12 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/skiff-project/skiff/apiserver/admission"
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/registry/ownership"
+	"github.com/skiff-project/skiff/apiserver/wire"
 )
 
 // Ask answers a create of a virtual kind. obj is given away.
@@ -30,7 +33,8 @@ func (res *Resource) Ask(ctx context.Context, w *Write, obj runtime.Object) (run
 	req.DryRun = w.DryRun
 	res.Kind.PrepareCreate(req, obj)
 	if errs := res.Kind.Validate(req, obj); len(errs) > 0 {
-		return nil, invalid(res.Kind.GVK.GroupKind(), w.Name, errs)
+		// Upstream leaves the kind out where the object is a question.
+		return nil, invalid(schema.GroupKind{Group: res.Kind.GVK.Group}, w.Name, errs)
 	}
 	warn(ctx, res.Kind.Warnings(req, obj, nil))
 	if err := res.admitValid(ctx, w, admission.Create, obj, nil); err != nil {
@@ -45,6 +49,7 @@ func (res *Resource) Post(ctx context.Context, w *Write, door *kinds.CreateDoor,
 		if err := res.matchNamespace(w, m); err != nil {
 			return nil, err
 		}
+		obj = res.doorTracker(w, door, obj).Update(emptyOf(door, obj), obj, w.Manager)
 	}
 	if err := res.mutate(ctx, res.attributes(w, admission.Create, obj, nil)); err != nil {
 		return nil, err
@@ -60,6 +65,29 @@ func (res *Resource) Post(ctx context.Context, w *Write, door *kinds.CreateDoor,
 		return nil, err
 	}
 	return door.Do(ctx, res.registry.Hooks(), req, w.Namespace, w.Name, obj)
+}
+
+func emptyOf(door *kinds.CreateDoor, like runtime.Object) runtime.Object {
+	empty := door.New()
+	empty.GetObjectKind().SetGroupVersionKind(like.GetObjectKind().GroupVersionKind())
+	return empty
+}
+
+// doorTracker tracks the fields of what is posted below an object, which is of another kind than the object.
+func (res *Resource) doorTracker(w *Write, door *kinds.CreateDoor, obj runtime.Object) ownership.Tracker {
+	gvk := obj.GetObjectKind().GroupVersionKind()
+	key := trackerKey{gvk.GroupVersion(), w.Subresource}
+	if t, ok := res.trackers.Load(key); ok {
+		return t.(ownership.Tracker)
+	}
+	v := kinds.Version{GVK: gvk, New: door.New}
+	kind := &kinds.Kind{GVK: gvk, Served: []kinds.Version{v}, Stored: v, New: door.New, Default: func(runtime.Object) {}}
+	t, err := (&ownership.Factory{Types: ownership.BuiltIn()}).Tracker(kind, &kind.Served[0], w.Subresource, wire.NewCodec(kind))
+	if err != nil {
+		t = ownership.None{}
+	}
+	actual, _ := res.trackers.LoadOrStore(key, t)
+	return actual.(ownership.Tracker)
 }
 
 func metaName(obj runtime.Object) string {

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
 
@@ -10,6 +12,18 @@ import (
 func (res *Resource) Get(ctx context.Context, w *Write, fresh watchcache.Fresh) (*watchcache.Object, error) {
 	obj, err := res.Reader.Get(ctx, w.Namespace, w.Name, fresh)
 	return obj, fromStorage(err, "get", res.groupResource(w), w.Name)
+}
+
+// Objects are those of a virtual kind that can be read. They are the caller's.
+func (res *Resource) Objects(ctx context.Context, w *Write) ([]runtime.Object, error) {
+	if res.Kind.Objects == nil {
+		return nil, nil
+	}
+	objects, err := res.Kind.Objects(ctx, res.registry.Hooks(), res.request("get", w))
+	for _, obj := range objects {
+		setGVK(obj, res.Kind.GVK)
+	}
+	return objects, err
 }
 
 // List reads the objects that opts selects.

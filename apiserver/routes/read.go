@@ -26,6 +26,10 @@ func (c *call) get() {
 		c.fail(err)
 		return
 	}
+	if c.res.Kind.Virtual {
+		c.getVirtual(accepted)
+		return
+	}
 	obj, err := c.res.Get(c.r.Context(), c.write(), fresh)
 	if err != nil {
 		c.fail(err)
@@ -98,6 +102,10 @@ func (c *call) listOrWatch(watch, named bool) {
 			return
 		}
 		c.watch(s)
+		return
+	}
+	if c.res.Kind.Virtual {
+		c.listVirtual(accepted, s)
 		return
 	}
 	list, err := c.res.List(c.r.Context(), c.write(), c.listOptions(s))

@@ -51,10 +51,7 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-type handler struct {
-	Config
-	deprecations deprecations
-}
+type handler struct{ Config }
 
 // New makes the handler of all paths of objects.
 func New(cfg Config) http.Handler {
@@ -64,7 +61,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &handler{Config: cfg}
+	return &handler{cfg}
 }
 
 // call is one request on its way.
@@ -105,7 +102,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wire.WriteError(w, r, noSuchResource())
 		return
 	}
-	request.Warn(r.Context(), version.Deprecated)
 	c := &call{handler: h, w: w, r: r, info: info, res: res, version: version}
 	c.serve()
 }
@@ -134,9 +130,7 @@ func (c *call) serve() {
 		c.fail(err)
 		return
 	}
-	if text := c.deprecations.of(c.version); text != "" {
-		request.Warn(c.r.Context(), text)
-	}
+	request.Warn(c.r.Context(), c.version.Deprecated)
 	serve()
 }
 
@@ -173,8 +167,11 @@ func isOldWatch(info *request.Info) bool {
 	if info.Verb != "watch" {
 		return false
 	}
-	path := strings.TrimPrefix(strings.TrimPrefix(info.Path, "/"+info.APIPrefix), "/"+info.Group)
-	return strings.HasPrefix(path, "/"+info.Version+"/watch/")
+	prefix := "/" + info.APIPrefix + "/"
+	if info.Group != "" {
+		prefix += info.Group + "/"
+	}
+	return strings.HasPrefix(info.Path, prefix+info.Version+"/watch/")
 }
 
 func (c *call) can(verb string) bool { return slices.Contains(c.res.Kind.Verbs, verb) }
@@ -209,7 +206,7 @@ func (c *call) routeCollection(everywhere bool) (func(), error) {
 }
 
 func (c *call) routeItem() (func(), error) {
-	if c.res.Kind.Virtual {
+	if c.res.Kind.Virtual && !c.can("get") {
 		return nil, noSuchResource()
 	}
 	switch {

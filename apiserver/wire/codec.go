@@ -73,7 +73,7 @@ func (c *Codec) version(gv schema.GroupVersion) (*servedVersion, error) {
 
 // Offer is what requests for this kind are answered with.
 func (c *Codec) Offer() Offer {
-	offer := Offer{Formats: allFormats, Partial: true, Table: !c.kind.Virtual}
+	offer := Offer{Formats: allFormats, Partial: true, Table: !c.kind.Virtual || c.kind.Objects != nil}
 	if c.Text {
 		offer.Formats = textFormats
 	}

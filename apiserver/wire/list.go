@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/skiff-project/skiff/apiserver/watchcache"
@@ -46,8 +47,40 @@ func Form(gv schema.GroupVersion, accepted *Accepted) watchcache.Form {
 	return form
 }
 
+// item is an object of the cache, or one that is made for a single answer.
+type item interface {
+	Bytes(form watchcache.Form) ([]byte, error)
+	Shared() (runtime.Object, error)
+}
+
+// loose is an item that is nowhere else.
+type loose struct {
+	codec *Codec
+	obj   runtime.Object
+}
+
+func (l loose) Bytes(form watchcache.Form) ([]byte, error) { return l.codec.Encode(l.obj, form) }
+func (l loose) Shared() (runtime.Object, error)            { return l.obj, nil }
+
+func (c *Codec) loosen(objects []runtime.Object) []loose {
+	out := make([]loose, len(objects))
+	for i, obj := range objects {
+		out[i] = loose{c, obj}
+	}
+	return out
+}
+
 // NewList puts a list together. gv is the version that the client asked for.
 func (c *Codec) NewList(objects []*watchcache.Object, gv schema.GroupVersion, accepted *Accepted, listMeta ListMeta) (*List, error) {
+	return newList(c, objects, gv, accepted, listMeta)
+}
+
+// NewLooseList is NewList for objects of the hub type that are not in the cache.
+func (c *Codec) NewLooseList(objects []runtime.Object, gv schema.GroupVersion, accepted *Accepted, listMeta ListMeta) (*List, error) {
+	return newList(c, c.loosen(objects), gv, accepted, listMeta)
+}
+
+func newList[T item](c *Codec, objects []T, gv schema.GroupVersion, accepted *Accepted, listMeta ListMeta) (*List, error) {
 	v, err := c.version(gv)
 	if err != nil {
 		return nil, err

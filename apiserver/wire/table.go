@@ -65,6 +65,15 @@ func (r rawObject) MarshalJSON() ([]byte, error) {
 
 // Table is the table of some objects as JSON. as is the version of the table, gv that of the objects.
 func (c *Codec) Table(objects []*watchcache.Object, as schema.GroupVersion, gv schema.GroupVersion, opts TableOptions, listMeta ListMeta) ([]byte, error) {
+	return tableOfItems(c, objects, as, gv, opts, listMeta)
+}
+
+// LooseTable is Table for objects of the hub type that are not in the cache.
+func (c *Codec) LooseTable(objects []runtime.Object, as schema.GroupVersion, gv schema.GroupVersion, opts TableOptions, listMeta ListMeta) ([]byte, error) {
+	return tableOfItems(c, c.loosen(objects), as, gv, opts, listMeta)
+}
+
+func tableOfItems[T item](c *Codec, objects []T, as schema.GroupVersion, gv schema.GroupVersion, opts TableOptions, listMeta ListMeta) ([]byte, error) {
 	return c.table(len(objects), as, opts, listMeta, func(i int) (runtime.Object, rawObject, error) {
 		obj, err := objects[i].Shared()
 		if err != nil || opts.Include == metav1.IncludeNone {

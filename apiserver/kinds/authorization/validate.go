@@ -43,10 +43,10 @@ func subjectErrors(spec *authorizationv1.SubjectAccessReviewSpec) field.ErrorLis
 func attributeErrors(at *field.Path, resource *authorizationv1.ResourceAttributes, path *authorizationv1.NonResourceAttributes) field.ErrorList {
 	var errs field.ErrorList
 	if resource != nil && path != nil {
-		errs = append(errs, field.Invalid(at.Child("nonResourceAttributes"), path, "cannot be specified in combination with resourceAttributes"))
+		errs = append(errs, field.Invalid(at, path, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
 	}
 	if resource == nil && path == nil {
-		errs = append(errs, field.Invalid(at.Child("resourceAttributes"), path, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+		errs = append(errs, field.Invalid(at, path, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
 	}
 	if resource != nil {
 		errs = append(errs, selectorErrors(at.Child("resourceAttributes"), resource)...)

@@ -17,7 +17,7 @@ var podVerbs = []string{"get", "patch", "update"}
 var ephemeralContainersDoor = &kinds.Subresource{
 	GVK: corev1.SchemeGroupVersion.WithKind("Pod"), Verbs: podVerbs,
 	Update: &kinds.UpdateDoor{
-		Owns: []string{"spec.ephemeralContainers"},
+		Resets: []string{"status"},
 		Prepare: func(_ *kinds.Request, o, oldObj runtime.Object) {
 			pod, old := o.(*corev1.Pod), oldObj.(*corev1.Pod)
 			added := pod.Spec.EphemeralContainers
@@ -39,8 +39,7 @@ var ephemeralContainersDoor = &kinds.Subresource{
 var resizeDoor = &kinds.Subresource{
 	GVK: corev1.SchemeGroupVersion.WithKind("Pod"), Verbs: podVerbs,
 	Update: &kinds.UpdateDoor{
-		Owns: []string{"spec.containers.*.resources", "spec.containers.*.resizePolicy",
-			"spec.initContainers.*.resources", "spec.initContainers.*.resizePolicy"},
+		Resets:  []string{"status"},
 		Prepare: func(_ *kinds.Request, o, old runtime.Object) { prepareResize(o.(*corev1.Pod), old.(*corev1.Pod)) },
 		Validate: func(_ *kinds.Request, o, old runtime.Object) field.ErrorList {
 			return append(kinds.ValidateMetaUpdate(o.(*corev1.Pod), old.(*corev1.Pod), kinds.Namespaced),

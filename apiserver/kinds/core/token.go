@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/google/uuid"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -79,6 +80,9 @@ func issueToken(ctx context.Context, store kinds.Store, req *kinds.Request, name
 	}
 	if tr.CreationTimestamp.IsZero() {
 		tr.CreationTimestamp = metav1.NewTime(req.Now)
+	}
+	if tr.UID == "" {
+		tr.UID = types.UID(uuid.NewString())
 	}
 	if len(tr.Spec.Audiences) == 0 {
 		tr.Spec.Audiences = issuer.Audiences()

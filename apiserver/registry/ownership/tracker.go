@@ -35,20 +35,25 @@ type Converter interface {
 type Factory struct {
 	// Types finds the schema of a kind; see BuiltIn. Custom resources bring their own.
 	Types managedfields.TypeConverter
-	// Deduced: the kind has no schema beyond what its objects look like.
-	Deduced bool
 }
 
 // Tracker makes the tracker of a kind, version and subresource ("" for the main resource).
 func (f *Factory) Tracker(kind *kinds.Kind, version *kinds.Version, subresource string, convert Converter) (Tracker, error) {
 	c := &converter{kind: kind, convert: convert}
 	resets := resetFields(kind, subresource)
-	lib, err := managedfields.NewDefaultCRDFieldManager(f.Types, c, c, c, version.GVK, kind.GVK.GroupVersion(), subresource, resets)
+	types := f.Types
+	if empty, err := c.New(version.GVK); err == nil {
+		if _, err := types.ObjectToTyped(empty); err != nil {
+			// What is never stored (reviews, tokens) has no generated schema; its fields are taken as they look.
+			types = managedfields.NewDeducedTypeConverter()
+		}
+	}
+	lib, err := managedfields.NewDefaultCRDFieldManager(types, c, c, c, version.GVK, kind.GVK.GroupVersion(), subresource, resets)
 	if err != nil {
 		return nil, fmt.Errorf("track the fields of %s: %w", version.GVK, err)
 	}
 	plain := library{manager: lib}
-	if fast := newFast(plain, f.Types, kind, version, subresource, resets[fieldpath.APIVersion(version.GVK.GroupVersion().String())]); fast != nil {
+	if fast := newFast(plain, types, kind, version, subresource, resets[fieldpath.APIVersion(version.GVK.GroupVersion().String())]); fast != nil {
 		return fast, nil
 	}
 	return &plain, nil
@@ -88,27 +93,18 @@ func (l *library) Apply(live runtime.Object, config *unstructured.Unstructured, 
 
 // resetFields are the paths that a writer does not come to own, in every version of the kind.
 func resetFields(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
-	resets, owns := kind.Resets, []string(nil)
+	resets := kind.Resets
 	if s := kind.Subresources[subresource]; s != nil && s.Update != nil {
-		resets, owns = s.Update.Resets, s.Update.Owns
+		resets = s.Update.Resets
 	}
-	var filter fieldpath.Filter
-	switch {
-	case len(owns) > 0:
-		matchers := make([]*fieldpath.SetMatcher, len(owns))
-		for i, path := range owns {
-			matchers[i] = fieldpath.MakePrefixMatcherOrDie(parts(path)...)
-		}
-		filter = fieldpath.NewIncludeMatcherFilter(matchers...)
-	case len(resets) > 0:
-		set := fieldpath.NewSet()
-		for _, path := range resets {
-			set.Insert(fieldpath.MakePathOrDie(parts(path)...))
-		}
-		filter = fieldpath.NewExcludeSetFilter(set)
-	default:
+	if len(resets) == 0 {
 		return nil
 	}
+	set := fieldpath.NewSet()
+	for _, path := range resets {
+		set.Insert(fieldpath.MakePathOrDie(parts(path)...))
+	}
+	filter := fieldpath.NewExcludeSetFilter(set)
 	out := map[fieldpath.APIVersion]fieldpath.Filter{}
 	for i := range kind.Served {
 		out[fieldpath.APIVersion(kind.Served[i].GVK.GroupVersion().String())] = filter
@@ -119,10 +115,6 @@ func resetFields(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]
 func parts(path string) []any {
 	var out []any
 	for _, part := range strings.Split(path, ".") {
-		if part == "*" {
-			out = append(out, fieldpath.MatchAnyPathElement())
-			continue
-		}
 		out = append(out, part)
 	}
 	return out
