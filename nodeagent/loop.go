@@ -174,13 +174,11 @@ func (a *Agent) take(c change, found map[types.UID]podworker.Found) {
 	default:
 		a.mu.Lock()
 		e.pod = c.pod
+		e.holds = e.holds && !over(c.pod)
 		a.mu.Unlock()
 		a.writer.Know(c.pod)
 		a.objects.Register(c.pod.UID, objects.Of(c.pod))
 		e.worker.Update(c.pod)
-		if over(c.pod) {
-			e.holds = false
-		}
 	}
 }
 
@@ -280,7 +278,9 @@ func (a *Agent) finished(uid types.UID) {
 func (a *Agent) released(uid types.UID) {
 	a.ask(func() {
 		if e := a.pods[uid]; e != nil {
+			a.mu.Lock()
 			e.holds = false
+			a.mu.Unlock()
 			a.objects.Register(uid, nil)
 		}
 	})
