@@ -55,7 +55,8 @@ type Agent struct {
 	asks     chan func()
 	bundled  chan struct{} // closed when the images that came with the node are loaded
 	podCtx   context.Context
-	nodeSeen chan *corev1.Node
+	nodeSeen chan struct{} // closed when the Node object is known
+	nodeOnce sync.Once
 
 	mu    sync.RWMutex // guards what others than the loop read
 	pods  map[types.UID]*entry
@@ -68,7 +69,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, asks: make(chan func()), bundled: make(chan struct{}), pods: map[types.UID]*entry{}, nodeSeen: make(chan *corev1.Node, 1)}
+	a := &Agent{cfg: cfg, asks: make(chan func()), bundled: make(chan struct{}), pods: map[types.UID]*entry{}, nodeSeen: make(chan struct{})}
 	for _, dir := range []string{cfg.RootDir, cfg.LogRoot, cfg.LinkRoot} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make folder: %w", err)
@@ -232,6 +233,7 @@ func (a *Agent) nodeChanged(n *corev1.Node) {
 	before := a.node
 	a.node = n
 	a.mu.Unlock()
+	a.nodeOnce.Do(func() { close(a.nodeSeen) })
 	if len(a.cfg.PodCIDRs) > 0 || len(n.Spec.PodCIDRs) == 0 || before != nil && len(before.Spec.PodCIDRs) > 0 {
 		return
 	}

@@ -58,9 +58,16 @@ func (a *Agent) watchPods(ctx context.Context, out chan<- change) {
 	}
 	factory.Start(ctx.Done())
 	go func() {
-		if cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
-			send(change{synced: true})
+		if !cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+			return
 		}
+		// Pods are admitted by the node's labels and taints: before those are known none may be refused for them.
+		select {
+		case <-a.nodeSeen:
+		case <-ctx.Done():
+			return
+		}
+		send(change{synced: true})
 	}()
 }
 
