@@ -27,7 +27,12 @@ type mirrors struct {
 
 	mu     sync.Mutex
 	static map[types.UID]*mirror // by the static pod's UID
+	// unclaimed are mirrors whose static pod is not known (yet), by namespace and name.
+	unclaimed map[string]*corev1.Pod
 }
+
+// patience is how long a mirror may be without its static pod: when the agent starts, the API may be heard of first.
+const patience = 10 * time.Second
 
 type mirror struct {
 	pod    *corev1.Pod // static
@@ -38,7 +43,7 @@ type mirror struct {
 }
 
 func newMirrors(ctx context.Context, c kubernetes.Interface, w *status.Writer, node string, log *slog.Logger) *mirrors {
-	return &mirrors{ctx: ctx, client: c, writer: w, node: node, log: log, static: map[types.UID]*mirror{}}
+	return &mirrors{ctx: ctx, client: c, writer: w, node: node, log: log, static: map[types.UID]*mirror{}, unclaimed: map[string]*corev1.Pod{}}
 }
 
 func isMirror(p *corev1.Pod) bool { _, ok := p.Annotations[corev1.MirrorPodAnnotationKey]; return ok }
@@ -48,7 +53,9 @@ func (m *mirrors) add(pod *corev1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.static[pod.UID] == nil {
-		m.static[pod.UID] = &mirror{pod: pod}
+		key := pod.Namespace + "/" + pod.Name
+		m.static[pod.UID] = &mirror{pod: pod, shown: m.unclaimed[key]}
+		delete(m.unclaimed, key)
 	}
 	m.ensure(m.static[pod.UID])
 }
@@ -86,10 +93,20 @@ func (m *mirrors) seen(shown *corev1.Pod, gone bool) {
 		m.ensure(s)
 		return
 	}
-	if !gone {
-		// Its static pod is gone, or was one of an earlier agent.
-		go m.delete(shown)
+	key := shown.Namespace + "/" + shown.Name
+	if gone {
+		delete(m.unclaimed, key)
+		return
 	}
+	m.unclaimed[key] = shown
+	time.AfterFunc(patience, func() {
+		m.mu.Lock()
+		orphan := m.unclaimed[key] == shown
+		m.mu.Unlock()
+		if orphan {
+			m.delete(shown)
+		}
+	})
 }
 
 // ensure brings the mirror into being, or replaces one that shows another version of the pod. Called with mu held.
