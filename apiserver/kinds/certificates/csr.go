@@ -6,7 +6,9 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
@@ -17,8 +19,34 @@ var CertificateSigningRequest = kinds.Define(kinds.Row[*certificatesv1.Certifica
 	Fields: func(c *certificatesv1.CertificateSigningRequest) fields.Set {
 		return fields.Set{"spec.signerName": c.Spec.SignerName}
 	},
-	Columns: csrColumns(),
+	Columns:       csrColumns(),
+	PrepareCreate: prepareCSR, Validate: validateCSR,
+	PrepareUpdate: keepSpec, ValidateUpdate: validateCSRUpdate,
+	PrepareStatus: func(req *kinds.Request, c, old *certificatesv1.CertificateSigningRequest) {
+		// The signer's door: it delivers or fails, and does not decide.
+		keepDecisions(c, old)
+		stampConditions(req, c, old)
+	},
+	ValidateStatus: validateCSRStatus,
+	Subresources:   map[string]*kinds.Subresource{"approval": approval},
 })
+
+// approval is the door of approvers: it changes conditions and nothing else.
+var approval = &kinds.Subresource{
+	GVK: certificatesv1.SchemeGroupVersion.WithKind("CertificateSigningRequest"), Verbs: []string{"get", "patch", "update"},
+	Update: &kinds.UpdateDoor{
+		Prepare: func(req *kinds.Request, o, before runtime.Object) {
+			c, old := o.(*certificatesv1.CertificateSigningRequest), before.(*certificatesv1.CertificateSigningRequest)
+			conditions, managed, version := c.Status.Conditions, c.ManagedFields, c.ResourceVersion
+			old.DeepCopyInto(c)
+			c.Status.Conditions, c.ManagedFields, c.ResourceVersion = conditions, managed, version
+			stampConditions(req, c, old)
+		},
+		Validate: func(req *kinds.Request, o, before runtime.Object) field.ErrorList {
+			return validateApproval(req, o.(*certificatesv1.CertificateSigningRequest), before.(*certificatesv1.CertificateSigningRequest))
+		},
+	},
+}
 
 // The two descriptions below are those of upstream's internal type.
 const signerDescription = "Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. If empty, it will be defaulted:\n" +
