@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
 	"github.com/skiff-project/skiff/apiserver/apitest"
@@ -34,6 +35,7 @@ func start(t *testing.T) (*apitest.Server, kubernetes.Interface) {
 	c.REST = api.As("system:kube-controller-manager")
 	c.REST.UserAgent = client.UserAgent("kube-controller-manager")
 	client.Protobuf(c.REST)
+	c.REST.WarningHandler = rest.NoWarnings{}
 	c.Health.Port = 0
 	c.NodeGracePeriod = 2 * time.Second
 	pki := func(name string) string { return filepath.Join(api.Dir, "pki", name) }
