@@ -37,6 +37,10 @@ func (u *up) bootstrap(ctx context.Context, nodes []node) error {
 		return err
 	}
 	err = u.await(ctx, func() (bool, string) {
+		// init holds the socket, so a connection is taken even while no server runs; its answer would be waited for
+		// for ever.
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
 		body, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		if err != nil {
 			return false, "API server: " + err.Error()
@@ -122,12 +126,14 @@ func notReady(n *corev1.Node) string {
 // await polls often, because what it waits for takes a second in all. When time is up, or a component has given up, its
 // error says what was missing and what the components' logs end with.
 func (u *up) await(ctx context.Context, done func() (bool, string)) error {
-	for n := 1; ; n++ {
+	looked := time.Now()
+	for {
 		ok, why := done()
 		if ok {
 			return nil
 		}
-		if n%50 == 0 {
+		if time.Since(looked) > time.Second {
+			looked = time.Now()
 			if failing := u.failing(); failing != "" {
 				return errors.New(failing)
 			}

@@ -148,7 +148,7 @@ func (c *Cluster) dump(out interface{ Write([]byte) (int, error) }) {
 	} {
 		body, err := exec.CommandContext(ctx, filepath.Join(Bin(), "skiff"), args...).CombinedOutput()
 		lines := bytes.Split(body, []byte("\n"))
-		fmt.Fprintf(out, "--- skiff %s (%v)\n%s\n", strings.Join(args, " "), err, bytes.Join(lines[max(0, len(lines)-60):], []byte("\n")))
+		fmt.Fprintf(out, "--- skiff %s (%v)\n%s\n", strings.Join(args, " "), err, bytes.Join(lines[max(0, len(lines)-30):], []byte("\n")))
 	}
 	cluster, err := machine.DefaultHost().Open(c.Name)
 	if err != nil {
