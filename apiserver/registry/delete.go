@@ -125,16 +125,10 @@ func (res *Resource) tryDelete(ctx context.Context, w *Write, current *watchcach
 			}
 		}
 	}
-	done, undo, err := res.begin(ctx, w, req, nil, old)
+	revision, err := res.release(ctx, w, req, current, old)
 	if err != nil {
 		return Result{}, err
 	}
-	revision, err := res.remove(ctx, w, current)
-	if err != nil {
-		undo()
-		return Result{}, err
-	}
-	done()
 	if res.Kind.ReturnDeleted {
 		if obj, err = current.Decoded(); err != nil {
 			return Result{}, apierrors.NewInternalError(err)
@@ -233,7 +227,8 @@ func (res *Resource) planGrace(req *kinds.Request, obj runtime.Object, m metav1.
 	}
 	seconds, isGraceful := res.Kind.GracePeriod(obj, opts)
 	if !isGraceful {
-		return false, false
+		// At once, but marked as the graceful ones are.
+		seconds = 0
 	}
 	opts.GracePeriodSeconds = &seconds
 	at := metav1.NewTime(req.Now.Truncate(time.Second).Add(time.Duration(seconds) * time.Second))
@@ -364,6 +359,21 @@ func (res *Resource) admitDelete(ctx context.Context, w *Write, old runtime.Obje
 		return err
 	}
 	return res.chain().Validate(ctx, a)
+}
+
+// release removes an object and gives back what it has elsewhere.
+func (res *Resource) release(ctx context.Context, w *Write, req *kinds.Request, current *watchcache.Object, old runtime.Object) (int64, error) {
+	done, undo, err := res.begin(ctx, w, req, nil, old)
+	if err != nil {
+		return 0, err
+	}
+	revision, err := res.remove(ctx, w, current)
+	if err != nil {
+		undo()
+		return 0, err
+	}
+	done()
+	return revision, nil
 }
 
 // remove takes an object out of etcd.

@@ -250,11 +250,12 @@ func (res *Resource) attempt(ctx context.Context, u *updating, current *watchcac
 		return Result{}, false, err
 	}
 	if res.finished(obj, m, oldMeta) {
-		if _, err := res.remove(ctx, u.Write, current); err != nil {
+		// The update is not written: what it reserved goes back, and what the object had goes with it.
+		undo()
+		undo = func() {}
+		if _, err := res.release(ctx, u.Write, req, current, old); err != nil {
 			return Result{}, false, err
 		}
-		undo = func() {}
-		done()
 		return Result{Object: obj, Deleted: true}, false, nil
 	}
 	result, unchanged, err = res.replace(ctx, u.Write, current, obj, m)
