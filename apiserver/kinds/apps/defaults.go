@@ -79,4 +79,8 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 		fill.Nil(&spec.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
 	}
 	podspec.Default(&spec.Template.Spec)
+	if _, there := d.Annotations[templateGeneration]; !there {
+		// Upstream keeps the number in a field and shows it here, as soon as an object is read.
+		setGeneration(d, 0)
+	}
 }
