@@ -67,8 +67,9 @@ test-vm: build images ## Boot Debian's kernel in an emulated machine (cgroup v2)
 	@hack/test-vm.sh
 
 .PHONY: bench
-bench: ## Measure Skiff
-	@hack/later.sh bench e2e/bench "the measurements of docs/performance.md"
+bench: ## Measure the API server; UPSTREAM=DIR (kube-apiserver, etcd) measures upstream's in the same run
+	@mkdir -p $(BIN) && $(BUILD) -o $(BIN)/ ./cmd/apiserver ./e2e/bench
+	@$(BIN)/bench --skiff $(BIN) $(if $(UPSTREAM),--upstream $(UPSTREAM))
 
 .PHONY: conformance
 conformance: ## Run the official conformance suite [FOCUS=...]
