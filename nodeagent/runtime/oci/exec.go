@@ -24,8 +24,8 @@ import (
 // maxSyncOutput of ExecSync per stream.
 const maxSyncOutput = 16 << 20
 
-// drain is how long the output of an exec is read on after its process ended: what it left behind may hold the streams
-// open for ever.
+// drain is how long the output of an exec is read on after the OCI runtime has ended. That ends when the streams do; only
+// when it was killed may something in the container still hold them.
 const drain = 2 * time.Second
 
 func (r *Runtime) readSpec(id string) (*specs.Spec, error) {
