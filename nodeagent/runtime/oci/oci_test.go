@@ -24,8 +24,6 @@ import (
 	"github.com/skiff-project/skiff/nodeagent/runtime/runtimetest"
 )
 
-func TestMain(m *testing.M) { runtimetest.Isolate(m) }
-
 // node is what a runtime stands on.
 type node struct {
 	root    string
@@ -44,10 +42,6 @@ func newNode(t testing.TB) *node {
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
 	n := &node{root: root, group: fmt.Sprintf("/skifftest-%s", filepath.Base(root))}
-	n.cgroups, err = cgroups.New(n.group, slog.Default())
-	if err != nil {
-		t.Fatal(err)
-	}
 	host, err := cgroups.New("/", slog.Default())
 	if err != nil {
 		t.Fatal(err)
@@ -57,23 +51,36 @@ func newNode(t testing.TB) *node {
 			t.Error(err)
 		}
 	})
-	if n.network, err = network.New(network.Config{Dir: filepath.Join(root, "network"), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(n.network.Close)
-	if n.images, err = images.New(images.Config{Root: filepath.Join(root, "images")}); err != nil {
+	if err := n.open(); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
+// open opens the stores below root, as an agent does at its start.
+func (n *node) open() (err error) {
+	if n.cgroups, err = cgroups.New(n.group, slog.Default()); err != nil {
+		return err
+	}
+	if n.network, err = network.New(network.Config{Dir: filepath.Join(n.root, "network"), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}); err != nil {
+		return err
+	}
+	n.images, err = images.New(images.Config{Root: filepath.Join(n.root, "images")})
+	return err
+}
+
+func (n *node) newRuntime(log *slog.Logger) (*oci.Runtime, error) {
+	r, err := oci.New(oci.Config{Root: n.root, Images: n.images, Network: n.network, Cgroups: n.cgroups, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return r, r.SetPodCIDRs(context.Background(), []string{"10.244.7.0/24"})
+}
+
 func (n *node) runtime(t testing.TB) *oci.Runtime {
 	t.Helper()
-	r, err := oci.New(oci.Config{Root: n.root, Images: n.images, Network: n.network, Cgroups: n.cgroups, Log: slog.Default()})
+	r, err := n.newRuntime(slog.Default())
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.SetPodCIDRs(context.Background(), []string{"10.244.7.0/24"}); err != nil {
 		t.Fatal(err)
 	}
 	return r
