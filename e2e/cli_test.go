@@ -203,7 +203,7 @@ spec:
 	require.Contains(t, cli.Fail(t, "get", "configmap", "nobody"), `Error from server (NotFound): configmaps "nobody" not found`)
 	require.Contains(t, cli.Fail(t, "get", "nonsense"), `error: the server doesn't have a resource type "nonsense"`)
 	require.Contains(t, cli.Fail(t, "create", "configmap", "x", "-n", "nowhere"), `namespaces "nowhere" not found`)
-	require.Contains(t, cli.Fail(t, "get", "pods", "-l", "a=b=c"), "unable to parse requirement")
+	require.Contains(t, cli.Fail(t, "get", "pods", "-l", "a=b=c"), `label selector "a=b=c", field selector "": found '=', expected: ',' or 'end of string'`)
 	old := framework.Write(t, "old.yaml", "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: x}\n")
 	require.Contains(t, cli.Fail(t, "create", "-f", old), `no matches for kind "Deployment" in version "extensions/v1beta1"`)
 }

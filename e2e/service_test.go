@@ -192,19 +192,19 @@ spec: {clusterIP: None, selector: {app: pair}, ports: [{name: http, port: 8080}]
 	one, two := c.Ready(t, ns, "node-1"), c.Ready(t, ns, "node-2")
 	svc, err := c.Client.CoreV1().Services(ns).Get(t.Context(), "pair", metav1.GetOptions{})
 	require.NoError(t, err)
-	in := func(pod string, command ...string) string {
+	in := func(t *testing.T, pod string, command ...string) string {
 		return cli.Run(t, append([]string{"exec", pod, "--"}, command...)...)
 	}
 	t.Run("pod to pod keeps the sender's address", func(t *testing.T) {
 		var a answer
-		require.NoError(t, json.Unmarshal([]byte(in("node-1", "wget", "-qO-", "-T", "5", "http://"+two.Status.PodIP+":8080/")), &a))
+		require.NoError(t, json.Unmarshal([]byte(in(t, "node-1", "timeout", "5", "wget", "-qO-", "http://"+two.Status.PodIP+":8080/")), &a))
 		require.Equal(t, answer{Host: "host-node-2", Client: one.Status.PodIP}, a)
 	})
 	t.Run("service from both nodes", func(t *testing.T) {
 		for _, pod := range []string{"node-1", "node-2"} {
 			hosts := map[string]bool{}
 			framework.Eventually(t, 30*time.Second, func() (bool, string) {
-				out, ok := cli.Try(t, "exec", pod, "--", "wget", "-qO-", "-T", "2", "http://pair/")
+				out, ok := cli.Try(t, "exec", pod, "--", "timeout", "2", "wget", "-qO-", "http://pair/")
 				var a answer
 				if ok && json.Unmarshal([]byte(out), &a) == nil {
 					hosts[a.Host] = true
@@ -228,7 +228,7 @@ spec: {clusterIP: None, selector: {app: pair}, ports: [{name: http, port: 8080}]
 					return out == name+" "+want+"\n", name + ": " + out
 				})
 			}
-			require.Contains(t, in(pod, "/tool", "lookup", "--srv", "_http._tcp.pair."+ns+".svc.cluster.local"), "pair."+ns+".svc.cluster.local.:80")
+			require.Contains(t, in(t, pod, "/tool", "lookup", "--srv", "_http._tcp.pair."+ns+".svc.cluster.local"), "pair."+ns+".svc.cluster.local.:80")
 			out, ok := cli.Try(t, "exec", pod, "--", "/tool", "lookup", "nobody."+ns)
 			require.False(t, ok)
 			require.Contains(t, out, "no such host")
@@ -236,7 +236,7 @@ spec: {clusterIP: None, selector: {app: pair}, ports: [{name: http, port: 8080}]
 	}
 	t.Run("headless names list all pods", func(t *testing.T) {
 		framework.Eventually(t, 20*time.Second, func() (bool, string) {
-			out := in("node-1", "/tool", "lookup", "direct")
+			out := in(t, "node-1", "/tool", "lookup", "direct")
 			return strings.Contains(out, one.Status.PodIP) && strings.Contains(out, two.Status.PodIP), out
 		})
 	})

@@ -29,7 +29,7 @@ address=$(bin/skiff get service web -o jsonpath='{.spec.clusterIP}')
 echo "The Service web has the address $address. Asked for from within the machine node-1 until three pods have answered:"
 declare -A answers=()
 for _ in $(seq 60); do
-	answer=$(bin/skiff machine exec node-1 -- busybox wget -q -T 2 -O - "http://$address/") || continue
+	answer=$(bin/skiff machine exec node-1 -- busybox timeout 2 busybox wget -q -O - "http://$address/") || continue
 	answers[$answer]=1
 	[ ${#answers[@]} -lt 3 ] || break
 done
