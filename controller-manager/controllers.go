@@ -16,6 +16,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	tokencleaning "github.com/skiff-project/skiff/controller-manager/bootstraptokens/cleaning"
@@ -32,12 +33,14 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/endpoints"
 	"github.com/skiff-project/skiff/controller-manager/endpointslice"
 	"github.com/skiff-project/skiff/controller-manager/endpointslicemirroring"
+	"github.com/skiff-project/skiff/controller-manager/ephemeralvolume"
 	"github.com/skiff-project/skiff/controller-manager/garbagecollector"
 	"github.com/skiff-project/skiff/controller-manager/job"
 	"github.com/skiff-project/skiff/controller-manager/namespace"
 	"github.com/skiff-project/skiff/controller-manager/nodeipam"
 	"github.com/skiff-project/skiff/controller-manager/nodelifecycle"
 	"github.com/skiff-project/skiff/controller-manager/podgc"
+	"github.com/skiff-project/skiff/controller-manager/pvbinder"
 	"github.com/skiff-project/skiff/controller-manager/pvcprotection"
 	"github.com/skiff-project/skiff/controller-manager/pvprotection"
 	"github.com/skiff-project/skiff/controller-manager/replicaset"
@@ -45,10 +48,13 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/resourcequota"
 	"github.com/skiff-project/skiff/controller-manager/rootca"
 	"github.com/skiff-project/skiff/controller-manager/serviceaccount"
+	"github.com/skiff-project/skiff/controller-manager/serviceaccounttokens"
 	"github.com/skiff-project/skiff/controller-manager/servicecidrs"
 	"github.com/skiff-project/skiff/controller-manager/statefulset"
 	"github.com/skiff-project/skiff/controller-manager/tainteviction"
+	"github.com/skiff-project/skiff/controller-manager/ttl"
 	"github.com/skiff-project/skiff/controller-manager/ttlafterfinished"
+	"github.com/skiff-project/skiff/pkg/certs"
 )
 
 // controller is what this package needs of one.
@@ -93,6 +99,10 @@ var all = []entry{
 	plain("bootstrap-signer-controller", tokensigning.New),
 	plain("token-cleaner-controller", tokencleaning.New),
 	plain("service-cidr-controller", servicecidrs.New),
+	plain("persistentvolume-binder-controller", pvbinder.New),
+	plain("ephemeral-volume-controller", ephemeralvolume.New),
+	{"serviceaccount-token-controller", newServiceAccountTokens},
+	plain("ttl-controller", ttl.New),
 	plain("persistentvolumeclaim-protection-controller", pvcprotection.New),
 	plain("persistentvolume-protection-controller", pvprotection.New),
 	plain("namespace-controller", namespace.New),
@@ -108,6 +118,27 @@ func newRootCA(env control.Env, c Config) (controller, error) {
 		return nil, fmt.Errorf("--root-ca-file: %w", err)
 	}
 	return rootca.New(env, authority), nil
+}
+
+func newServiceAccountTokens(env control.Env, c Config) (controller, error) {
+	if c.ServiceAccountKey == "" {
+		return nil, fmt.Errorf("%w: --service-account-private-key-file is not set", errNotConfigured)
+	}
+	text, err := os.ReadFile(c.ServiceAccountKey)
+	if err != nil {
+		return nil, fmt.Errorf("--service-account-private-key-file: %w", err)
+	}
+	key, err := certs.ParseKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("--service-account-private-key-file: %w", err)
+	}
+	config := serviceaccounttokens.Config{Key: key}
+	if c.RootCA != "" {
+		if config.RootCA, err = os.ReadFile(c.RootCA); err != nil {
+			return nil, fmt.Errorf("--root-ca-file: %w", err)
+		}
+	}
+	return serviceaccounttokens.New(env, config), nil
 }
 
 func newNodeIPAM(env control.Env, c Config) (controller, error) {
@@ -158,6 +189,7 @@ func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 		corev1.SchemeGroupVersion.WithResource("replicationcontrollers"):             {Kind: "ReplicationController", Informer: core.ReplicationControllers().Informer()},
 		corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"):             {Kind: "PersistentVolumeClaim", Informer: core.PersistentVolumeClaims().Informer()},
 		corev1.SchemeGroupVersion.WithResource("persistentvolumes"):                  {Kind: "PersistentVolume", Informer: core.PersistentVolumes().Informer()},
+		storagev1.SchemeGroupVersion.WithResource("storageclasses"):                  {Kind: "StorageClass", Informer: env.Informers.Storage().V1().StorageClasses().Informer()},
 		batchv1.SchemeGroupVersion.WithResource("jobs"):                              {Kind: "Job", Informer: env.Informers.Batch().V1().Jobs().Informer()},
 		rbacv1.SchemeGroupVersion.WithResource("clusterroles"):                       {Kind: "ClusterRole", Informer: env.Informers.Rbac().V1().ClusterRoles().Informer()},
 		networkingv1.SchemeGroupVersion.WithResource("servicecidrs"):                 {Kind: "ServiceCIDR", Informer: env.Informers.Networking().V1().ServiceCIDRs().Informer()},

@@ -33,7 +33,7 @@ type Loop struct {
 	owned     []cache.SharedIndexInformer
 }
 
-// NewLoop answers a loop that runs under the controller's name, which is also its service account.
+// NewLoop answers a loop that acts as the service account of that name, or as the process itself if it has none.
 // workers is how many keys it reconciles at a time.
 func NewLoop(env Env, name string, workers int, reconcile func(ctx context.Context, key string) error) *Loop {
 	return &Loop{
@@ -143,7 +143,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	if err := client.Sync(ctx, l.synced...); err != nil {
 		return nil // only the end of ctx ends the wait
 	}
-	ctx = identity.As(ctx, l.name)
+	if l.name != "" {
+		ctx = identity.As(ctx, l.name)
+	}
 	workers.Go(func() { l.dispatch(ctx, &workers) })
 	<-ctx.Done()
 	l.queue.ShutDown()
