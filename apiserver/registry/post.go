@@ -82,7 +82,7 @@ func (res *Resource) doorTracker(w *Write, door *kinds.CreateDoor, obj runtime.O
 	}
 	v := kinds.Version{GVK: gvk, New: door.New}
 	kind := &kinds.Kind{GVK: gvk, Served: []kinds.Version{v}, Stored: v, New: door.New, Default: func(runtime.Object) {}}
-	t, err := (&ownership.Factory{Types: ownership.BuiltIn()}).Tracker(kind, &kind.Served[0], w.Subresource, wire.NewCodec(kind))
+	t, err := (&ownership.Factory{}).Tracker(kind, &kind.Served[0], w.Subresource, wire.NewCodec(kind))
 	if err != nil {
 		t = ownership.None{}
 	}

@@ -64,7 +64,9 @@ func New(cfg Config) *Registry {
 		cfg.Log = slog.Default()
 	}
 	if cfg.Fields == nil {
-		cfg.Fields = &ownership.Factory{Types: ownership.BuiltIn()}
+		cfg.Fields = &ownership.Factory{}
+		// Parsing the schemas takes a tenth of a second that the start need not wait for.
+		go ownership.BuiltIn()
 	}
 	if cfg.Indexed == nil {
 		cfg.Indexed = map[schema.GroupResource][]string{{Resource: "pods"}: {"spec.nodeName"}}

@@ -83,7 +83,7 @@ func (res *Resource) scaleTracker() ownership.Tracker {
 	if t, ok := res.trackers.Load(key); ok {
 		return t.(ownership.Tracker)
 	}
-	fields := &ownership.Factory{Types: ownership.BuiltIn()}
+	fields := &ownership.Factory{}
 	t, err := fields.Tracker(scaleKind, &scaleKind.Served[0], "scale", ScaleCodec)
 	if err != nil {
 		res.registry.cfg.Log.Error("managed fields of scales are not tracked", "err", err)

@@ -112,16 +112,22 @@ type api struct {
 	url      string
 	registry *registry.Registry
 	store    *storage.Store
+	prefix   string
 }
 
 var prefixes int
 
 func start(t testing.TB, rows ...*kinds.Kind) *api {
+	prefixes++
+	return another(t, fmt.Sprintf("/test%d", prefixes), rows...)
+}
+
+// another starts a server on data that other servers may have, too.
+func another(t testing.TB, prefix string, rows ...*kinds.Kind) *api {
 	if len(rows) == 0 {
 		rows = []*kinds.Kind{configMap, pod, deployment, namespace}
 	}
-	prefixes++
-	store := storage.New(etcd.Client, storage.Config{Prefix: fmt.Sprintf("/test%d", prefixes)})
+	store := storage.New(etcd.Client, storage.Config{Prefix: prefix})
 	hub := watchcache.NewHub(watchcache.Config{Store: store})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -133,7 +139,7 @@ func start(t testing.TB, rows ...*kinds.Kind) *api {
 		<-done
 		server.Close()
 	})
-	return &api{TB: t, url: server.URL, registry: reg, store: store}
+	return &api{TB: t, url: server.URL, registry: reg, store: store, prefix: prefix}
 }
 
 type answer struct {
@@ -149,6 +155,15 @@ func (a answer) json(t testing.TB) map[string]any {
 		t.Fatalf("%s: %v", a.body, err)
 	}
 	return out
+}
+
+func marshal(t testing.TB, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func at(v any, path ...any) any {

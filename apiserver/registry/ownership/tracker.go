@@ -33,7 +33,7 @@ type Converter interface {
 
 // Factory makes trackers.
 type Factory struct {
-	// Types finds the schema of a kind; see BuiltIn. Custom resources bring their own.
+	// Types finds the schema of a kind. Custom resources bring their own; nil means BuiltIn.
 	Types managedfields.TypeConverter
 }
 
@@ -42,6 +42,9 @@ func (f *Factory) Tracker(kind *kinds.Kind, version *kinds.Version, subresource 
 	c := &converter{kind: kind, convert: convert}
 	resets := resetFields(kind, subresource)
 	types := f.Types
+	if types == nil {
+		types = BuiltIn()
+	}
 	if empty, err := c.New(version.GVK); err == nil {
 		if _, err := types.ObjectToTyped(empty); err != nil {
 			// What is never stored (reviews, tokens) has no generated schema; its fields are taken as they look.
