@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/skiff-project/skiff/pkg/client"
+	"github.com/skiff-project/skiff/pkg/run"
 	"github.com/skiff-project/skiff/proxy/conntrack"
 	"github.com/skiff-project/skiff/proxy/health"
 	"github.com/skiff-project/skiff/proxy/iptables"
@@ -150,6 +151,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	go run.GiveBackWhenIdle(ctx)
 	p.loop(ctx)
 	return nil
 }

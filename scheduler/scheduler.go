@@ -89,6 +89,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		c.Client = s.clients
 		return health.Run(ctx, c)
 	})
+	parts.Add("memory", func(ctx context.Context) error {
+		run.GiveBackWhenIdle(ctx)
+		return nil
+	})
 	parts.Add("scheduling", func(ctx context.Context) error { return leader.Run(ctx, s.API, s.Leader, s.lead) })
 	return parts.Run(ctx)
 }

@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	run.Lean()
 	api := client.Config{Component: "proxy"}
 	config := proxy.Config{HealthAddress: "0.0.0.0:10256", MetricsAddress: "127.0.0.1:10249"}
 	var mode string

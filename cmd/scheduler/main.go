@@ -12,6 +12,7 @@ import (
 )
 
 func main() {
+	run.Lean()
 	api := client.Config{Component: "scheduler"}
 	config := scheduler.Config{
 		Leader: leader.Defaults("kube-scheduler"),
