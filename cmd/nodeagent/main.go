@@ -9,6 +9,7 @@ import (
 )
 
 func main() {
+	run.Lean()
 	var o options
 	cmd := &cobra.Command{
 		Use:   "nodeagent",
@@ -23,6 +24,7 @@ func main() {
 			if err != nil {
 				return err
 			}
+			go run.GiveBackWhenIdle(cmd.Context())
 			return agent.Run(cmd.Context())
 		},
 	}
