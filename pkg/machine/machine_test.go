@@ -24,7 +24,12 @@ import (
 var initProgram string
 
 func TestMain(m *testing.M) {
-	if os.Getenv("SKIFF_TEST_SERVE") != "" {
+	switch os.Getenv("SKIFF_TEST_SERVE") {
+	case "":
+	case "nested":
+		nested()
+		return
+	default:
 		serve()
 		return
 	}
@@ -169,7 +174,7 @@ func TestMachinesReachEachOther(t *testing.T) {
 		got = strings.TrimSpace(string(body[:n]))
 		return got != ""
 	})
-	require.Equal(t, "node-2", got)
+	require.Equal(t, "node-2 saw "+a.Address().String(), got)
 
 	t.Run("the host has no way to them", func(t *testing.T) {
 		now := hosttest.Take(t, clusterName(t, ""))
@@ -292,7 +297,11 @@ func serve() {
 		if err != nil {
 			panic(err)
 		}
-		_, _ = conn.Write([]byte(name)) // the asker tells an error
+		answer := name
+		if from, ok := conn.RemoteAddr().(*net.TCPAddr); ok && os.Getenv("SKIFF_TEST_SERVE") == "port" {
+			answer += " saw " + from.IP.String()
+		}
+		_, _ = conn.Write([]byte(answer)) // the asker tells an error
 		conn.Close()
 		if os.Getenv("SKIFF_TEST_SERVE") == "held" {
 			return
