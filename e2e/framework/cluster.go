@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -34,8 +33,17 @@ func Bin() string {
 	if dir := os.Getenv("SKIFF_BIN"); dir != "" {
 		return dir
 	}
-	_, file, _, _ := runtime.Caller(0) // a constant of the build
-	return filepath.Join(filepath.Dir(file), "..", "..", "bin")
+	dir, err := os.Getwd() // of the package under test
+	if err != nil {
+		panic(err)
+	}
+	for dir != "/" {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return filepath.Join(dir, "bin")
 }
 
 // Repo is a file of the repository.
