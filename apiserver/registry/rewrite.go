@@ -3,7 +3,9 @@ package registry
 import (
 	"context"
 	"errors"
+	"reflect"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -56,9 +58,32 @@ func (res *Resource) rewriteOnce(ctx context.Context, w *Write, current *watchca
 	if err := change(obj); err != nil {
 		return Result{}, false, err
 	}
+	old, err := current.Shared()
+	if err != nil {
+		return Result{}, false, apierrors.NewInternalError(err)
+	}
+	if s := res.Kind.Subresources["status"]; s != nil && sameSpec(obj, old) {
+		// Upstream's server writes what it counts (a quota's usage, a budget's evictions) as a client of its own.
+		obj = res.tracker(res.version(w), "status").Update(old, obj, serverManager)
+	}
 	m, err := meta.Accessor(obj)
 	if err != nil {
 		return Result{}, false, apierrors.NewInternalError(err)
 	}
+	oldMeta, err := meta.Accessor(old)
+	if err != nil {
+		return Result{}, false, apierrors.NewInternalError(err)
+	}
+	keepTimes(m, oldMeta, func() bool { return apiequality.Semantic.DeepEqual(obj, old) })
 	return res.replace(ctx, w, current, obj, m)
+}
+
+// sameSpec says that two objects of a type differ in nothing that a user asks for.
+func sameSpec(a, b runtime.Object) bool {
+	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	if x.Kind() != reflect.Struct || x.Type() != y.Type() {
+		return false
+	}
+	spec := x.FieldByName("Spec")
+	return spec.IsValid() && apiequality.Semantic.DeepEqual(spec.Interface(), y.FieldByName("Spec").Interface())
 }
