@@ -234,7 +234,7 @@ func TestCompactionExpiresPages(t *testing.T) {
 	s.remove(aPod("ns", "p4"))
 	restarted := serve(t, e.Client)
 	restarted.list(ListOptions{})
-	if _, err := e.Client.Compact(testContext(t), s.hub.Revision()); err != nil {
+	if _, err := e.Client.Compact(testContext(t), restarted.hub.Revision()); err != nil {
 		t.Fatal(err)
 	}
 	_, err := restarted.pods.List(testContext(t), ListOptions{Namespace: "ns", Limit: 2, Continue: first.Continue})
