@@ -27,7 +27,8 @@ func NamespaceLifecycle(o *Objects) Rule {
 		if a.Namespace == "" || a.Operation != Create && a.Operation != Connect || a.Kind.Resource == "localsubjectaccessreviews" {
 			return nil
 		}
-		obj, err := o.get(ctx, core("namespaces"), "", a.Namespace)
+		// An acknowledged deletion counts at once: the cache may not have heard of it yet.
+		obj, err := o.latest(ctx, core("namespaces"), "", a.Namespace)
 		if err != nil {
 			return err
 		}

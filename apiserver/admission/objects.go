@@ -27,6 +27,16 @@ type Objects struct {
 	}
 }
 
+// latest reads an object as fresh as the last acknowledged write, whoever made it.
+func (o *Objects) latest(ctx context.Context, gr schema.GroupResource, namespace, name string) (runtime.Object, error) {
+	reader := o.Readers(gr)
+	if reader == nil {
+		return nil, apierrors.NewNotFound(gr, name)
+	}
+	found, err := reader.Get(ctx, namespace, name, watchcache.Latest)
+	return shared(found, err, gr, name)
+}
+
 // get reads one object from what this server knows, and once more, fresh, if it knows none: an object that another
 // server has just made must not be missing.
 func (o *Objects) get(ctx context.Context, gr schema.GroupResource, namespace, name string) (runtime.Object, error) {
