@@ -114,7 +114,7 @@ func (c CLI) Try(t testing.TB, args ...string) (string, bool) {
 
 func (c CLI) try(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience(Timeout))
 	defer cancel()
 	var out, errout bytes.Buffer
 	cmd := c.Command(ctx, args...)
@@ -181,7 +181,7 @@ func (r *Running) Wait(t testing.TB) error {
 	select {
 	case <-r.done:
 		return r.err
-	case <-time.After(time.Minute):
+	case <-time.After(Patience(time.Minute)):
 		require.FailNow(t, "the command does not end", r.Output())
 		return nil
 	}

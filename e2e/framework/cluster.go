@@ -111,7 +111,7 @@ func Up(t testing.TB, suffix string, flags ...string) *Cluster {
 
 func up(name, dir string, flags ...string) (*Cluster, error) {
 	c := &Cluster{Name: name, Kubeconfig: filepath.Join(dir, name+".conf")}
-	args := append([]string{"up", "--name", name, "--egress=false", "--kubeconfig", c.Kubeconfig}, flags...)
+	args := append([]string{"up", "--name", name, "--egress=false", "--kubeconfig", c.Kubeconfig, "--timeout", Patience(2 * time.Minute).String()}, flags...)
 	out, err := exec.Command(filepath.Join(Bin(), "skiff"), args...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("skiff %s: %w\n%s", strings.Join(args, " "), err, out)

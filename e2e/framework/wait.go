@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +16,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// Patience multiplies all deadlines: an emulated machine is slower than what they are made for (SKIFF_E2E_PATIENCE).
+func Patience(d time.Duration) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("SKIFF_E2E_PATIENCE")); err == nil && n > 1 {
+		return time.Duration(n) * d
+	}
+	return d
+}
+
 // Eventually waits for a condition, and fails with the last reason why it was not so.
 func Eventually(t testing.TB, within time.Duration, ok func() (bool, string)) {
 	t.Helper()
+	within = Patience(within)
 	deadline := time.Now().Add(within)
 	for {
 		done, why := ok()
