@@ -16,6 +16,7 @@ import (
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/skiff-project/skiff/nodeagent/containerlog"
 	"github.com/skiff-project/skiff/nodeagent/eviction"
 	"github.com/skiff-project/skiff/nodeagent/node"
 	"github.com/skiff-project/skiff/nodeagent/objects"
@@ -135,6 +136,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	parts.Add("pods", a.loop)
 	parts.Add("housekeeping", a.housekeeping)
 	parts.Add("interface", a.serve)
+	parts.Add("logs", (&containerlog.Rotator{Runtime: a.runtime, MaxFiles: 5, Log: a.cfg.Log}).Run)
 	parts.Add("health", a.serveHealth)
 	err = parts.Run(ctx)
 	stopPods()

@@ -63,5 +63,5 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, map[string]any{"kubeletconfig": s.config.Configz})
+	writeJSON(w, s.config.Configz)
 }

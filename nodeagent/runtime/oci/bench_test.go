@@ -11,16 +11,17 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/skiff-project/skiff/nodeagent/runtime"
+	"github.com/skiff-project/skiff/nodeagent/runtime/runtimetest/native"
 )
 
 // startPod runs a sandbox and one container in it and tells how long the steps took.
-func startPod(b *testing.B, r runtime.Runtime, n *node, image string, i int) (id string, sandbox, create, start time.Duration) {
+func startPod(b *testing.B, r runtime.Runtime, n *native.Node, image string, i int) (id string, sandbox, create, start time.Duration) {
 	b.Helper()
 	ctx := context.Background()
 	uid := fmt.Sprintf("bench-%d", i)
 	t0 := time.Now()
 	s, err := r.RunSandbox(ctx, runtime.SandboxConfig{
-		Pod: runtime.Pod{Namespace: "ns", Name: uid, UID: uid}, Hostname: uid, LogDirectory: filepath.Join(n.root, "logs", uid), CgroupParent: "/kubepods/burstable/pod" + uid,
+		Pod: runtime.Pod{Namespace: "ns", Name: uid, UID: uid}, Hostname: uid, LogDirectory: filepath.Join(n.Root, "logs", uid), CgroupParent: "/kubepods/burstable/pod" + uid,
 	})
 	if err != nil {
 		b.Error(err)
@@ -41,9 +42,9 @@ func startPod(b *testing.B, r runtime.Runtime, n *node, image string, i int) (id
 }
 
 func BenchmarkPod(b *testing.B) {
-	n := newNode(b)
-	r := n.runtime(b)
-	image := n.load(b, "busybox:1", v1.Config{})
+	n := native.New(b)
+	r := n.Runtime(b)
+	image := n.Load(b, "busybox:1", v1.Config{})
 	var sum [4]time.Duration
 	i := 0
 	for b.Loop() {
@@ -64,9 +65,9 @@ func BenchmarkPod(b *testing.B) {
 }
 
 func BenchmarkFiftyPodsAtOnce(b *testing.B) {
-	n := newNode(b)
-	r := n.runtime(b)
-	image := n.load(b, "busybox:1", v1.Config{})
+	n := native.New(b)
+	r := n.Runtime(b)
+	image := n.Load(b, "busybox:1", v1.Config{})
 	var took, removed time.Duration
 	rounds := 0
 	for b.Loop() {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/skiff-project/skiff/nodeagent/runtime"
 	"github.com/skiff-project/skiff/nodeagent/runtime/runtimetest"
+	"github.com/skiff-project/skiff/nodeagent/runtime/runtimetest/native"
 )
 
 // agentEnv makes the test binary an agent that starts a pod and is killed then.
@@ -53,13 +54,13 @@ func beAgent(todo string) {
 	}
 	var a assignment
 	fail(json.Unmarshal([]byte(todo), &a))
-	n := &node{root: a.Node.Root, group: a.Node.Group}
-	fail(n.open())
-	r, err := n.newRuntime(slog.New(slog.DiscardHandler))
+	n := &native.Node{Root: a.Node.Root, Group: a.Node.Group}
+	fail(n.Open())
+	r, err := n.NewRuntime(slog.New(slog.DiscardHandler))
 	fail(err)
 	ctx := context.Background()
 	s, err := r.RunSandbox(ctx, runtime.SandboxConfig{
-		Pod: runtime.Pod{Namespace: "ns", Name: "p", UID: "killed"}, Hostname: "p", LogDirectory: filepath.Join(n.root, "logs"), CgroupParent: "/kubepods/podkilled",
+		Pod: runtime.Pod{Namespace: "ns", Name: "p", UID: "killed"}, Hostname: "p", LogDirectory: filepath.Join(n.Root, "logs"), CgroupParent: "/kubepods/podkilled",
 		PortMappings: []runtime.PortMapping{{Protocol: runtime.TCP, HostPort: 8088, ContainerPort: 80}},
 	})
 	fail(err)
@@ -80,9 +81,9 @@ func beAgent(todo string) {
 }
 
 func TestAKilledAgentDisturbsNothing(t *testing.T) {
-	n := newNode(t)
-	image := n.load(t, "busybox:1", v1.Config{})
-	todo, err := json.Marshal(assignment{nodeFiles{n.root, n.group}, image})
+	n := native.New(t)
+	image := n.Load(t, "busybox:1", v1.Config{})
+	todo, err := json.Marshal(assignment{nodeFiles{n.Root, n.Group}, image})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,12 +105,12 @@ func TestAKilledAgentDisturbsNothing(t *testing.T) {
 	agent.Wait()
 
 	// One container ends while there is no agent.
-	if err := os.WriteFile(filepath.Join(n.root, "sandboxes", was.Sandbox, "shm", "go"), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(n.Root, "sandboxes", was.Sandbox, "shm", "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		if _, err := os.Stat(filepath.Join(n.root, "exits", was.Ends)); err == nil {
+		if _, err := os.Stat(filepath.Join(n.Root, "exits", was.Ends)); err == nil {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -118,10 +119,10 @@ func TestAKilledAgentDisturbsNothing(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 
-	if err := n.open(); err != nil {
+	if err := n.Open(); err != nil {
 		t.Fatal(err)
 	}
-	r := n.runtime(t)
+	r := n.Runtime(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	s, err := r.Sandbox(ctx, was.Sandbox)
