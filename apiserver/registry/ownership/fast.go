@@ -25,11 +25,15 @@ type fast struct {
 	served      map[string]bool
 	subresource string
 	filter      fieldpath.Filter
-	sets        *parsedSets
+	// skip is the filter as top-level fields, if it is no more than that.
+	skip   []string
+	simple bool
+	sets   *parsedSets
 }
 
 // newFast is nil if the kind cannot be walked: custom resources have no Go type.
 func newFast(lib library, types managedfields.TypeConverter, kind *kinds.Kind, version *kinds.Version, subresource string, filter fieldpath.Filter) *fast {
+	resets := resetPaths(kind, subresource)
 	if version.GVK != kind.GVK {
 		// Objects would have to be converted to be walked.
 		return nil
@@ -48,7 +52,9 @@ func newFast(lib library, types managedfields.TypeConverter, kind *kinds.Kind, v
 	if err != nil {
 		return nil
 	}
-	f := &fast{library: lib, plan: plan, version: version.GVK.GroupVersion().String(), subresource: subresource, filter: filter,
+	f := &fast{library: lib, plan: plan, skip: resets,
+		simple:  !slices.ContainsFunc(resets, func(path string) bool { return strings.Contains(path, ".") }),
+		version: version.GVK.GroupVersion().String(), subresource: subresource, filter: filter,
 		served: map[string]bool{}, sets: &parsedSets{plan: plan}}
 	for i := range kind.Served {
 		f.served[kind.Served[i].GVK.GroupVersion().String()] = true
@@ -108,6 +114,12 @@ func (f *fast) record(live, obj runtime.Object, manager string) bool {
 		objMeta.SetManagedFields(nil)
 		return true
 	}
+	if manager == "" {
+		manager = "unknown"
+	}
+	if f.simple && len(owners) == 0 {
+		return f.recordCreate(live, obj, objMeta, manager)
+	}
 	diff := f.plan.compare(live, obj)
 	if diff.odd {
 		return false
@@ -117,9 +129,6 @@ func (f *fast) record(live, obj runtime.Object, manager string) bool {
 			diff.sets[i] = *f.filter.Filter(&diff.sets[i])
 		}
 	}
-	if manager == "" {
-		manager = "unknown"
-	}
 	if owners, ok = f.settle(owners, diff, manager); !ok {
 		return false
 	}
@@ -128,6 +137,24 @@ func (f *fast) record(live, obj runtime.Object, manager string) bool {
 		return false
 	}
 	objMeta.SetManagedFields(entries)
+	return true
+}
+
+// recordCreate is record for an object that nobody owns anything of yet.
+func (f *fast) recordCreate(live, obj runtime.Object, m metav1.Object, manager string) bool {
+	fields, ok := f.plan.create(live, obj, f.skip)
+	if !ok {
+		return false
+	}
+	if fields == "{}" {
+		m.SetManagedFields(nil)
+		return true
+	}
+	now := metav1.NewTime(time.Now().UTC().Truncate(time.Second))
+	m.SetManagedFields([]metav1.ManagedFieldsEntry{{
+		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: f.version, Subresource: f.subresource,
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields),
+	}})
 	return true
 }
 

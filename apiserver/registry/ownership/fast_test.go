@@ -56,7 +56,9 @@ func (same) ToHub(obj runtime.Object) (runtime.Object, error) { return obj, nil 
 
 func filler(seed int64) *randfill.Filler {
 	return randfill.NewWithSeed(seed).NilChance(0.4).NumElements(0, 3).MaxDepth(12).Funcs(
-		func(s *string, c randfill.Continue) { *s = []string{"", "a", "b", "c", "long value"}[c.Intn(5)] },
+		func(s *string, c randfill.Continue) {
+			*s = []string{"", "a", "b", "c", "long value", "<&>", "é\"\\"}[c.Intn(7)]
+		},
 		func(q *resource.Quantity, c randfill.Continue) {
 			*q = resource.MustParse([]string{"0", "1", "1000m", "1Ki", "1024", "2"}[c.Intn(6)])
 		},

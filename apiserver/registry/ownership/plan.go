@@ -16,8 +16,8 @@ type plan struct {
 	shape shape
 	// leaf compares what is owned as a whole.
 	same func(a, b reflect.Value) bool
-	// fields of a struct, in the struct's order.
-	fields []*planField
+	// fields of a struct, in the struct's order; sorted by name.
+	fields, sorted []*planField
 	// elem is the plan of the values of a map or the items of a list.
 	elem *plan
 	// keys tell the items of a keyed list apart.
@@ -45,7 +45,9 @@ const (
 
 type planField struct {
 	element fieldpath.PathElement
-	get     *value.FieldCacheEntry
+	// key is the element as it begins in fieldsV1: "f:name":
+	key []byte
+	get *value.FieldCacheEntry
 	// direct is the index of the field where it is not in an inlined struct, else -1.
 	direct int
 	plan   *plan
@@ -100,11 +102,13 @@ func planObject(s *schema.Schema, typ reflect.Type, ref schema.TypeRef) (*plan, 
 			inner := *f.plan
 			inner.silent = true
 			inner.fields = slices.DeleteFunc(slices.Clone(inner.fields), func(f *planField) bool { return stripped[*f.element.FieldName] })
+			inner.sorted = byName(inner.fields)
 			meta.plan = &inner
 			f = &meta
 		}
 		top.fields = append(top.fields, f)
 	}
+	top.sorted = byName(top.fields)
 	return &top, nil
 }
 
@@ -175,6 +179,7 @@ func (p *planner) fillStruct(out *plan, typ reflect.Type, m *schema.Map) {
 		f := &planField{get: entry.entry, direct: entry.direct, canOmit: entry.canOmit}
 		name := entry.entry.JsonName
 		f.element.FieldName = &name
+		f.key, _ = quoted("f:" + name)
 		ref := m.ElementType
 		if declared, ok := m.FindField(name); ok {
 			ref = declared.Type
@@ -187,6 +192,13 @@ func (p *planner) fillStruct(out *plan, typ reflect.Type, m *schema.Map) {
 		}
 		out.fields = append(out.fields, f)
 	}
+	out.sorted = byName(out.fields)
+}
+
+func byName(fields []*planField) []*planField {
+	return slices.SortedFunc(slices.Values(fields), func(a, b *planField) int {
+		return strings.Compare(*a.element.FieldName, *b.element.FieldName)
+	})
 }
 
 type structField struct {

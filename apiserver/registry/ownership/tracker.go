@@ -96,10 +96,7 @@ func (l *library) Apply(live runtime.Object, config *unstructured.Unstructured, 
 
 // resetFields are the paths that a writer does not come to own, in every version of the kind.
 func resetFields(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
-	resets := kind.Resets
-	if s := kind.Subresources[subresource]; s != nil && s.Update != nil {
-		resets = s.Update.Resets
-	}
+	resets := resetPaths(kind, subresource)
 	if len(resets) == 0 {
 		return nil
 	}
@@ -113,6 +110,13 @@ func resetFields(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]
 		out[fieldpath.APIVersion(kind.Served[i].GVK.GroupVersion().String())] = filter
 	}
 	return out
+}
+
+func resetPaths(kind *kinds.Kind, subresource string) []string {
+	if s := kind.Subresources[subresource]; s != nil && s.Update != nil {
+		return s.Update.Resets
+	}
+	return kind.Resets
 }
 
 func parts(path string) []any {
