@@ -41,6 +41,8 @@ type layers struct {
 	next    int
 	busy    map[string]*sync.Mutex // chains being unpacked
 	syncing bool
+
+	background sync.WaitGroup
 }
 
 func openLayers(root string, log *slog.Logger) (*layers, error) {
@@ -192,10 +194,10 @@ func (l *layers) syncLater() {
 		return
 	}
 	l.syncing = true
-	go func() {
+	l.background.Go(func() {
 		for l.syncOnce() {
 		}
-	}()
+	})
 }
 
 // syncOnce says whether there may be more to do.

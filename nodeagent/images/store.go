@@ -52,6 +52,9 @@ func New(config Config) (*Store, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
+	if strings.ContainsAny(config.Root, `,:\`) {
+		return nil, fmt.Errorf("image store: %s: a comma, colon or backslash in the path cannot be told to overlayfs", config.Root)
+	}
 	for _, dir := range []string{"records", "spool", "l"} {
 		if err := os.MkdirAll(filepath.Join(config.Root, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("image store: %w", err)
@@ -82,6 +85,9 @@ func New(config Config) (*Store, error) {
 	}
 	return s, nil
 }
+
+// Close waits for what goes on in the background.
+func (s *Store) Close() { s.layers.background.Wait() }
 
 func (s *Store) load() error {
 	spool, err := os.ReadDir(filepath.Join(s.root, "spool"))
