@@ -47,7 +47,7 @@ func (res *Resource) Create(ctx context.Context, w *Write, obj runtime.Object) (
 		w.Manager = serverManager
 		obj = res.tracker(res.version(w), "").Update(res.Codec.New(), obj, w.Manager)
 	} else {
-		obj = res.tracker(res.version(w), w.Subresource).Update(res.emptyVersion(w), obj, w.Manager)
+		obj = res.tracker(res.version(w), w.Subresource).Update(res.Codec.New(), obj, w.Manager)
 		if err := res.mutate(ctx, attrs); err != nil {
 			return Result{}, err
 		}
@@ -250,8 +250,6 @@ func (res *Resource) admitValid(ctx context.Context, w *Write, op admission.Oper
 	}
 	return res.chain().Validate(ctx, a)
 }
-
-func (res *Resource) emptyVersion(*Write) runtime.Object { return res.Codec.New() }
 
 // matchNamespace holds the namespace of an object against that of the path.
 func (res *Resource) matchNamespace(w *Write, m metav1.Object) error {
