@@ -68,6 +68,9 @@ func (w *Worker) live() {
 	}
 	for _, k := range plan.Kill {
 		w.restart[k.Container.Name] = k.Restart
+		if k.Replace && w.kills[k.ID] == nil {
+			w.quietUntil = now.Add(replacement)
+		}
 		w.kill(k.Container, k.ID, k.Message, w.graceFor(k.Grace), nil)
 	}
 	w.actuate(now)
@@ -75,6 +78,10 @@ func (w *Worker) live() {
 		w.startNext(plan.Start, now)
 	}
 }
+
+// replacement is how long a container may take to be replaced before that is told. The kubelet, which looks at its containers
+// once a second, tells of no replacement that is faster.
+const replacement = time.Second
 
 func (w *Worker) view() View {
 	return View{Pod: w.pod, Sandbox: w.sandbox(), Attempts: w.attempts, Probes: w.probeStates(), Changed: definitionChanged, Restart: w.restart}

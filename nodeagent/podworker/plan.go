@@ -64,6 +64,8 @@ type Kill struct {
 	Grace *int64
 	// Restart says that it is to be started again even if its policy is not to.
 	Restart bool
+	// Replace says that it is healthy and only stopped to be made anew from a changed definition.
+	Replace bool
 }
 
 // Decide works out what a pod that shall run is missing.
@@ -249,7 +251,7 @@ func (v *View) sidecar(c *corev1.Container, p *Plan) {
 		p.Kill = append(p.Kill, Kill{Container: c, ID: s.ID, Grace: state.Unhealthy.Grace, Restart: true,
 			Message: fmt.Sprintf("Init container %s failed %s probe", c.Name, word(state.Unhealthy.Kind))})
 	case v.Changed(c, s):
-		p.Kill = append(p.Kill, Kill{Container: c, ID: s.ID, Restart: true, Message: fmt.Sprintf("Init container %s definition changed", c.Name)})
+		p.Kill = append(p.Kill, Kill{Container: c, ID: s.ID, Restart: true, Replace: true, Message: fmt.Sprintf("Init container %s definition changed", c.Name)})
 	}
 }
 
@@ -306,7 +308,7 @@ func (v *View) shouldKill(c *corev1.Container, s *runtime.ContainerStatus) (Kill
 	state := v.Probes[s.ID]
 	switch {
 	case v.Changed(c, s):
-		k.Message, k.Restart = fmt.Sprintf("Container %s definition changed", c.Name), true
+		k.Message, k.Restart, k.Replace = fmt.Sprintf("Container %s definition changed", c.Name), true, true
 	case state.Unhealthy != nil:
 		k.Message, k.Grace = fmt.Sprintf("Container %s failed %s probe", c.Name, word(state.Unhealthy.Kind)), state.Unhealthy.Grace
 	default:

@@ -15,6 +15,11 @@ func (w *Worker) report() {
 		// Nobody will see it; an object of that name would be another pod's.
 		return
 	}
+	now := time.Now()
+	if w.stage == living && now.Before(w.quietUntil) {
+		return
+	}
+	w.quietUntil = time.Time{}
 	shown, ok := w.cfg.Status.Get(w.pod.UID)
 	if !ok {
 		shown = w.pod.Status
@@ -29,7 +34,6 @@ func (w *Worker) report() {
 	if w.pod.Spec.Resources != nil {
 		seen.PodResources = w.pod.Spec.Resources
 	}
-	now := time.Now()
 	s := status.Generate(w.pod, &shown, seen, now)
 	if w.stage != living && (len(w.running()) > 0 || w.stage == ending) && !over(shown.Phase) && w.ended == nil {
 		// The phase becomes final when everything has ended, not before.

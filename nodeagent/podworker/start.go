@@ -107,6 +107,7 @@ func (w *Worker) added(s runtime.ContainerStatus) {
 	delete(w.waiting, s.Name)
 	delete(w.retryAt, s.Name)
 	delete(w.restart, s.Name)
+	w.quietUntil = time.Time{}
 	w.seen(s, false)
 	w.lookAgain = true
 }
@@ -123,6 +124,7 @@ func (w *Worker) startEnded(a *attempt, err *failure) {
 	if w.ctx.Err() != nil || w.stage != living {
 		return
 	}
+	w.quietUntil = time.Time{}
 	w.waiting[name] = err.Reason
 	w.retryAt[name] = time.Now().Add(err.retry)
 }

@@ -69,6 +69,8 @@ type Worker struct {
 	resetting  bool
 	imageRefs  map[string]string
 	resize     resizing
+	// quietUntil holds back reports while a container is replaced: that it is not ready for a moment is no news.
+	quietUntil time.Time
 	// silent: the API shows all there is to say already.
 	silent bool
 }
@@ -307,6 +309,7 @@ func (w *Worker) sleep() time.Duration {
 		earlier(w.vol.RenewAt())
 		earlier(w.deadline())
 		earlier(w.resize.retryAt)
+		earlier(w.quietUntil)
 	}
 	return max(next.Sub(now), time.Millisecond)
 }

@@ -159,6 +159,15 @@ func TestFinalShowsAnErrorWhereNoEndIsKnown(t *testing.T) {
 	}
 }
 
+func TestFinalLeavesContainersAloneWhoseTurnNeverCame(t *testing.T) {
+	pod := podOf(corev1.RestartPolicyNever, []string{"i1", "i2", "i3"}, nil, "a")
+	s := Final(pod, corev1.PodStatus{Phase: corev1.PodFailed, InitContainerStatuses: []corev1.ContainerStatus{as("i1", terminated(0)), as("i2", terminated(1)), as("i3", waiting)},
+		ContainerStatuses: []corev1.ContainerStatus{as("a", waiting)}}, time.Now())
+	if s.Phase != corev1.PodFailed || s.InitContainerStatuses[2].State.Waiting == nil || s.ContainerStatuses[0].State.Waiting == nil {
+		t.Errorf("status %+v", s)
+	}
+}
+
 func TestDifferenceLeavesConditionsOfOthersAlone(t *testing.T) {
 	known := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u"}, Status: corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{Type: "x/gate", Status: corev1.ConditionTrue}}}}
 	// The gate was shut when this status was generated.
