@@ -11,7 +11,7 @@ import (
 // RoleBinding gives a Role or ClusterRole to subjects in a namespace.
 var RoleBinding = kinds.Define(kinds.Row[*rbacv1.RoleBinding]{
 	Resource: "rolebindings", Scope: kinds.Namespaced, Name: kinds.PathSegment, Revalidate: true, AllowCreateOnUpdate: true,
-	Default: defaultRoleBinding,
+	Default: defaultRoleBinding, Validate: validateRoleBinding, ValidateUpdate: validateRoleBindingUpdate,
 	Columns: bindingColumns("roleBinding", kinds.Doc(rbacv1.RoleBinding{}, "roleRef"),
 		func(b *rbacv1.RoleBinding) rbacv1.RoleRef { return b.RoleRef },
 		func(b *rbacv1.RoleBinding) []rbacv1.Subject { return b.Subjects }),
@@ -20,7 +20,7 @@ var RoleBinding = kinds.Define(kinds.Row[*rbacv1.RoleBinding]{
 // ClusterRoleBinding gives a ClusterRole to subjects everywhere.
 var ClusterRoleBinding = kinds.Define(kinds.Row[*rbacv1.ClusterRoleBinding]{
 	Resource: "clusterrolebindings", Name: kinds.PathSegment, Revalidate: true, AllowCreateOnUpdate: true,
-	Default: defaultClusterRoleBinding,
+	Default: defaultClusterRoleBinding, Validate: validateClusterRoleBinding, ValidateUpdate: validateClusterRoleBindingUpdate,
 	Columns: bindingColumns("clusterRoleBinding", kinds.Doc(rbacv1.ClusterRoleBinding{}, "roleRef"),
 		func(b *rbacv1.ClusterRoleBinding) rbacv1.RoleRef { return b.RoleRef },
 		func(b *rbacv1.ClusterRoleBinding) []rbacv1.Subject { return b.Subjects }),

@@ -9,11 +9,13 @@ import (
 // Role is a set of permissions in a namespace.
 var Role = kinds.Define(kinds.Row[*rbacv1.Role]{
 	Resource: "roles", Scope: kinds.Namespaced, Name: kinds.PathSegment, Revalidate: true, AllowCreateOnUpdate: true,
-	Columns: kinds.PlainColumns[*rbacv1.Role](),
+	Validate: validateRole,
+	Columns:  kinds.PlainColumns[*rbacv1.Role](),
 })
 
 // ClusterRole is a set of permissions everywhere.
 var ClusterRole = kinds.Define(kinds.Row[*rbacv1.ClusterRole]{
-	Resource: "clusterroles", Name: kinds.PathSegment, Revalidate: true, AllowCreateOnUpdate: true,
+	Resource: "clusterroles", Name: kinds.PathSegment, AllowCreateOnUpdate: true,
+	Validate: validateNewClusterRole, ValidateUpdate: validateClusterRoleUpdate,
 	Columns: kinds.PlainColumns[*rbacv1.ClusterRole](),
 })
