@@ -426,7 +426,12 @@ func TestAgent(t *testing.T) {
 		r.create(podNamed("talk", shell("c", "echo hello; "+forever)))
 		r.until("talk", "ready", isReady)
 		pods := r.client.CoreV1().Pods("default")
-		log, err := pods.GetLogs("talk", &corev1.PodLogOptions{}).DoRaw(ctx)
+		var log []byte
+		var err error
+		// A pod without a probe is ready as soon as it runs, which is before it has said anything.
+		for deadline := time.Now().Add(10 * time.Second); len(log) == 0 && err == nil && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			log, err = pods.GetLogs("talk", &corev1.PodLogOptions{}).DoRaw(ctx)
+		}
 		if err != nil || string(log) != "hello\n" {
 			t.Errorf("log %q %v", log, err)
 		}
