@@ -6,14 +6,28 @@ import (
 	"strings"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
 
 // EndpointSlice is a part of the addresses behind a Service.
 var EndpointSlice = kinds.Define(kinds.Row[*discoveryv1.EndpointSlice]{
-	Resource: "endpointslices", Scope: kinds.Namespaced, Generation: kinds.GenerationAlways,
+	Resource: "endpointslices", Scope: kinds.Namespaced, Generation: kinds.GenerationOwn,
 	Default: defaultEndpointSlice,
+	PrepareCreate: func(_ *kinds.Request, s *discoveryv1.EndpointSlice) {
+		s.Generation = 1
+		dropTopology(s, nil)
+	},
+	PrepareUpdate: func(_ *kinds.Request, s, old *discoveryv1.EndpointSlice) {
+		// Labels count: they say which Service the slice is a part of.
+		if !apiequality.Semantic.DeepEqual(content(s), content(old)) {
+			s.Generation = old.Generation + 1
+		}
+		dropTopology(s, old)
+	},
+	Validate: validateNew, ValidateUpdate: validateUpdate, Warnings: warnings,
 	Columns: []kinds.Column[*discoveryv1.EndpointSlice]{
 		kinds.NameColumn[*discoveryv1.EndpointSlice](),
 		{Name: "AddressType", Description: kinds.Doc(discoveryv1.EndpointSlice{}, "addressType"),
@@ -25,6 +39,13 @@ var EndpointSlice = kinds.Define(kinds.Row[*discoveryv1.EndpointSlice]{
 		kinds.AgeColumn[*discoveryv1.EndpointSlice](),
 	},
 })
+
+// content is all of a slice that its readers follow.
+func content(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+	c := *s
+	c.TypeMeta, c.ObjectMeta = metav1.TypeMeta{}, metav1.ObjectMeta{Labels: s.Labels}
+	return &c
+}
 
 // shown is how many ports or addresses a cell names before it counts the rest.
 const shown = 3
