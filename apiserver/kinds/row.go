@@ -36,7 +36,9 @@ type Row[T Object] struct {
 	// StorageVersion names another version of the same group for etcd, convertible by way of JSON because the structs
 	// agree field by field ("v1beta1").
 	StorageVersion string
-	StoredJSON     bool
+	// StoredAs is the version for etcd where the structs do not agree.
+	StoredAs   *Version
+	StoredJSON bool
 	// AlsoServed are further versions; the hub's own is added in front.
 	AlsoServed []Version
 	// Deprecated is the Warning that every request for the hub's version is answered with.
@@ -148,6 +150,9 @@ func Define[T Object](r Row[T]) *Kind {
 	if r.StorageVersion != "" && r.StorageVersion != gvk.Version {
 		k.Stored = sameLayout(gvk, r.StorageVersion)
 	}
+	if r.StoredAs != nil {
+		k.Stored = *r.StoredAs
+	}
 
 	k.Default = func(o runtime.Object) {
 		if r.Default != nil {
@@ -163,11 +168,8 @@ func Define[T Object](r Row[T]) *Kind {
 		if hasStatus && !r.NoStatus && !r.StatusOnCreate {
 			status(obj).SetZero()
 		}
-		switch {
-		case counts:
+		if counts {
 			obj.SetGeneration(1)
-		case r.Generation != GenerationOwn:
-			obj.SetGeneration(0)
 		}
 		if r.PrepareCreate != nil {
 			r.PrepareCreate(req, obj)

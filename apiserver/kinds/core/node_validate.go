@@ -211,7 +211,7 @@ func declaredFeatures(l *check.List, features []string) {
 func nodeWarnings(_ *kinds.Request, n, _ *corev1.Node) []string {
 	var out []string
 	if n.Spec.ConfigSource != nil {
-		out = append(out, "spec.configSource: the feature is no longer supported")
+		out = append(out, "spec.configSource: the feature is removed")
 	}
 	if n.Spec.DoNotUseExternalID != "" {
 		out = append(out, "spec.externalID: this field is deprecated, and is unused by Kubernetes")

@@ -8,7 +8,7 @@ import (
 
 // RuntimeClass names a way to run containers.
 var RuntimeClass = kinds.Define(kinds.Row[*nodev1.RuntimeClass]{
-	Resource: "runtimeclasses", Generation: kinds.GenerationAlways,
+	Resource: "runtimeclasses", NoUnconditionalUpdate: true, AllowCreateOnUpdate: true,
 	Columns: []kinds.Column[*nodev1.RuntimeClass]{
 		kinds.NameColumn[*nodev1.RuntimeClass](),
 		{Name: "Handler", Cell: func(c *nodev1.RuntimeClass) any { return c.Handler }},

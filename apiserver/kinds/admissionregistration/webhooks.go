@@ -1,0 +1,45 @@
+package admissionregistration
+
+import (
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/fill"
+)
+
+// ValidatingWebhookConfiguration lists webhooks that may refuse a write.
+var ValidatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.ValidatingWebhookConfiguration]{
+	Resource: "validatingwebhookconfigurations", Categories: []string{"api-extensions"},
+	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
+	Default: func(c *admissionv1.ValidatingWebhookConfiguration) {
+		for i := range c.Webhooks {
+			w := &c.Webhooks[i]
+			defaultHook(&w.FailurePolicy, &w.MatchPolicy, &w.NamespaceSelector, &w.ObjectSelector, &w.TimeoutSeconds, &w.ClientConfig, w.Rules)
+		}
+	},
+	Columns: []kinds.Column[*admissionv1.ValidatingWebhookConfiguration]{
+		kinds.NameColumn[*admissionv1.ValidatingWebhookConfiguration](),
+		{Name: "Webhooks", Type: "integer", Description: "Webhooks indicates the number of webhooks registered in this configuration",
+			Cell: func(c *admissionv1.ValidatingWebhookConfiguration) any { return int64(len(c.Webhooks)) }},
+		kinds.AgeColumn[*admissionv1.ValidatingWebhookConfiguration](),
+	},
+})
+
+// MutatingWebhookConfiguration lists webhooks that may change what is written.
+var MutatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.MutatingWebhookConfiguration]{
+	Resource: "mutatingwebhookconfigurations", Categories: []string{"api-extensions"},
+	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
+	Default: func(c *admissionv1.MutatingWebhookConfiguration) {
+		for i := range c.Webhooks {
+			w := &c.Webhooks[i]
+			defaultHook(&w.FailurePolicy, &w.MatchPolicy, &w.NamespaceSelector, &w.ObjectSelector, &w.TimeoutSeconds, &w.ClientConfig, w.Rules)
+			fill.Nil(&w.ReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
+		}
+	},
+	Columns: []kinds.Column[*admissionv1.MutatingWebhookConfiguration]{
+		kinds.NameColumn[*admissionv1.MutatingWebhookConfiguration](),
+		{Name: "Webhooks", Type: "integer", Description: "Webhooks indicates the number of webhooks registered in this configuration",
+			Cell: func(c *admissionv1.MutatingWebhookConfiguration) any { return int64(len(c.Webhooks)) }},
+		kinds.AgeColumn[*admissionv1.MutatingWebhookConfiguration](),
+	},
+})

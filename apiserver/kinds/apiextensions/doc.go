@@ -1,0 +1,2 @@
+// Package apiextensions holds the row of CustomResourceDefinitions.
+package apiextensions

@@ -1,0 +1,2 @@
+// Package apiregistration holds the row of APIServices.
+package apiregistration

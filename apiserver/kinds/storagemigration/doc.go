@@ -1,0 +1,2 @@
+// Package storagemigration holds the row of StorageVersionMigrations.
+package storagemigration
