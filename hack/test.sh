@@ -6,18 +6,20 @@ what=${1:-all}
 export SKIFF_EGRESS=${SKIFF_TEST_EGRESS:-false} # no test leaves this machine
 [ "$(id -u)" = 0 ] || { echo "test: tests make namespaces and mounts: run as root" >&2; exit 1; }
 command -v go >/dev/null || { echo "test: needs Go 1.26 or later" >&2; exit 1; }
-hack/need.sh runc conmon iptables ip:iproute2 busybox:busybox-static nft:nftables || exit 1
+hack/need.sh runc conmon iptables ip:iproute2 busybox:busybox-static nft:nftables curl || exit 1
 export CGO_ENABLED=0 # as the programs are built, so that nothing is compiled twice
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
+lines=bin/.tools/testlines # built, since `go run` adds a line of its own to each failure
+go build -o "$lines" ./hack/testlines || exit 1
 
 run() { # NAME TIMEOUT PACKAGES...
 	local name=$1 timeout=$2
 	shift 2
 	echo "== $name"
 	# shellcheck disable=SC2086 # TESTFLAGS is a list
-	go test -json -timeout "$timeout" ${TESTFLAGS:-} "$@" | tee -a "$log" | go run ./hack/testlines || status=1
+	go test -json -timeout "$timeout" ${TESTFLAGS:-} "$@" | tee -a "$log" | "$lines" || status=1
 }
 
 if [ "$what" != e2e ]; then
@@ -30,5 +32,5 @@ if [ "$what" != unit ]; then
 	fi
 	run "end to end" 20m -count=1 ./e2e/...
 fi
-go run ./hack/testlines -sum <"$log" || status=1
+"$lines" -sum <"$log" || status=1
 exit $status
