@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -84,5 +85,16 @@ func Busybox(config v1.Config) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mutate.Config(image, config)
+	return WithConfig(image, config)
+}
+
+// WithConfig gives an image its configuration, for this machine.
+func WithConfig(image v1.Image, config v1.Config) (v1.Image, error) {
+	file, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, config
+	return mutate.ConfigFile(image, file)
 }
