@@ -17,6 +17,12 @@ var PodCertificateRequest = kinds.Define(kinds.Row[*certificatesv1.PodCertificat
 	Fields: func(r *certificatesv1.PodCertificateRequest) fields.Set {
 		return fields.Set{"spec.signerName": r.Spec.SignerName, "spec.podName": r.Spec.PodName, "spec.nodeName": string(r.Spec.NodeName)}
 	},
+	Default: func(r *certificatesv1.PodCertificateRequest) {
+		if r.Spec.MaxExpirationSeconds == nil {
+			day := int32(86400)
+			r.Spec.MaxExpirationSeconds = &day
+		}
+	},
 	Columns: podCertificateColumns(),
 })
 
