@@ -11,7 +11,12 @@ import (
 // CronJob starts Jobs at times.
 var CronJob = kinds.Define(kinds.Row[*batchv1.CronJob]{
 	Resource: "cronjobs", ShortNames: []string{"cj"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	Default: defaultCronJob,
+	Default: defaultCronJob, Warnings: cronJobWarnings,
+	PrepareCreate: func(_ *kinds.Request, c *batchv1.CronJob) { dropOff(&c.Spec.JobTemplate.Spec, nil) },
+	PrepareUpdate: func(_ *kinds.Request, c, old *batchv1.CronJob) {
+		dropOff(&c.Spec.JobTemplate.Spec, &old.Spec.JobTemplate.Spec)
+	},
+	Validate: validateNewCronJob, ValidateUpdate: validateCronJobUpdate,
 	Columns: cronJobColumns(),
 })
 

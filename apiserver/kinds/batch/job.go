@@ -21,7 +21,8 @@ var Job = kinds.Define(kinds.Row[*batchv1.Job]{
 	Fields: func(j *batchv1.Job) fields.Set {
 		return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 	},
-	Default: defaultJob,
+	Default: defaultJob, PrepareCreate: prepareJob, PrepareUpdate: prepareJobUpdate, Warnings: jobWarnings,
+	Validate: validateNewJob, ValidateUpdate: validateJobUpdate, ValidateStatus: validateJobStatus,
 	Columns: jobColumns(),
 })
 
