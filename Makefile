@@ -28,6 +28,7 @@ build: ## Build all programs into bin/
 	@echo "build: $(PROGRAMS) -> $(BIN)/ ($(VERSION), speaks Kubernetes $(KUBERNETES))"
 	@mkdir -p $(BIN)
 	@$(BUILD) -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+	@$(BUILD) -tags cri -o $(BIN)/nodeagent-cri ./cmd/nodeagent
 
 .PHONY: images
 images: ## Build the images that clusters bring along into bin/images, without any registry

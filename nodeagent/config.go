@@ -13,6 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
+
+	"github.com/skiff-project/skiff/nodeagent/cgroups"
+	"github.com/skiff-project/skiff/nodeagent/runtime"
 )
 
 // Config of an Agent. Names follow the kubelet's flags.
@@ -51,12 +54,15 @@ type Config struct {
 	// ContainerRuntime is the OCI runtime command; RuntimeHandlers are others, by the handler of a RuntimeClass.
 	ContainerRuntime string
 	RuntimeHandlers  map[string]string
-	RuntimeEndpoint  string
-	Conmon           string
-	PauseBinary      string
-	ImageBundleDir   string
-	PlainHTTP        []string
-	PullDeadline     time.Duration
+	// RuntimeEndpoint is the socket of a CRI runtime that takes the native one's place. OpenCRI connects to it; it is handed
+	// in, because gRPC in the program would cost every agent 18 MB, used or not.
+	RuntimeEndpoint string
+	OpenCRI         func(endpoint string, groups *cgroups.Manager, log *slog.Logger) (runtime.Runtime, runtime.Images, func(), error)
+	Conmon          string
+	PauseBinary     string
+	ImageBundleDir  string
+	PlainHTTP       []string
+	PullDeadline    time.Duration
 
 	// ManifestDir is the folder of static pods.
 	ManifestDir string
@@ -98,10 +104,10 @@ func (c *Config) setDefaults() error {
 	switch {
 	case c.API == nil:
 		return errors.New("no API server to talk to: give --kubeconfig")
+	case c.RuntimeEndpoint != "" && c.OpenCRI == nil:
+		return errors.New("--container-runtime-endpoint: this program was built without CRI")
 	case c.CgroupDriver != "cgroupfs":
 		return fmt.Errorf("--cgroup-driver=%s: only cgroupfs is supported", c.CgroupDriver)
-	case c.RuntimeEndpoint != "":
-		return fmt.Errorf("--container-runtime-endpoint=%s: runtimes behind CRI are not supported", c.RuntimeEndpoint)
 	}
 	if errs := validation.IsDNS1123Subdomain(c.NodeName); len(errs) > 0 {
 		return fmt.Errorf("--hostname-override: %q is no node name: %s", c.NodeName, strings.Join(errs, ", "))

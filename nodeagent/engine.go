@@ -19,23 +19,32 @@ import (
 	"github.com/skiff-project/skiff/nodeagent/runtime/oci"
 )
 
-// engine is what runs containers: the native runtime with its images, network and control groups.
+// engine is what runs containers: the native runtime with its images, network and control groups, or a CRI runtime, which
+// has its own images and network.
 type engine struct {
 	runtime runtime.Runtime
 	images  runtime.Images
-	network *network.Network
+	network *network.Network // nil with CRI
 	groups  *cgroups.Manager
 	extra   map[string]string
+	end     func()
 }
 
 func openEngine(cfg Config) (*engine, error) {
-	store, err := images.New(images.Config{Root: filepath.Join(cfg.RootDir, "images"), PlainHTTP: cfg.PlainHTTP, Log: cfg.Log})
-	if err != nil {
-		return nil, err
-	}
 	groups, err := cgroups.New(cfg.CgroupRoot, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("control groups: %w", err)
+	}
+	if cfg.RuntimeEndpoint != "" {
+		rt, store, end, err := cfg.OpenCRI(cfg.RuntimeEndpoint, groups, cfg.Log)
+		if err != nil {
+			return nil, err
+		}
+		return &engine{runtime: rt, images: store, groups: groups, extra: cfg.RuntimeHandlers, end: end}, nil
+	}
+	store, err := images.New(images.Config{Root: filepath.Join(cfg.RootDir, "images"), PlainHTTP: cfg.PlainHTTP, Log: cfg.Log})
+	if err != nil {
+		return nil, err
 	}
 	var ranges []netip.Prefix
 	for _, s := range cfg.ClusterCIDRs {
@@ -55,10 +64,10 @@ func openEngine(cfg Config) (*engine, error) {
 		net.Close()
 		return nil, err
 	}
-	return &engine{runtime: rt, images: store, network: net, groups: groups, extra: cfg.RuntimeHandlers}, nil
+	return &engine{runtime: rt, images: store, network: net, groups: groups, extra: cfg.RuntimeHandlers, end: func() { store.Close(); net.Close() }}, nil
 }
 
-func (e *engine) close() { e.network.Close() }
+func (e *engine) close() { e.end() }
 
 // importBundles loads the archives of a folder, those that are not there yet.
 func (e *engine) importBundles(ctx context.Context, dir string, log *slog.Logger) {

@@ -180,6 +180,9 @@ func (a *Agent) route(lister corelisters.NodeLister) {
 			others = append(others, other)
 		}
 	}
+	if a.engine.network == nil {
+		return // a CRI runtime has a network of its own
+	}
 	if err := a.engine.network.SetNodes(others); err != nil {
 		a.cfg.Log.Warn("routes to other nodes are not complete", "err", err)
 	}

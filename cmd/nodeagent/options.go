@@ -71,6 +71,9 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 
 func (o *options) load(ctx context.Context) (nodeagent.Config, error) {
 	c := o.config
+	if err := useCRI(&c); err != nil {
+		return c, err
+	}
 	level := slog.LevelInfo
 	if o.verbosity >= 4 {
 		level = slog.LevelDebug

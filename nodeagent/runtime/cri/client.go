@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	api "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/skiff-project/skiff/nodeagent/cgroups"
 	"github.com/skiff-project/skiff/nodeagent/runtime"
 )
 
@@ -26,16 +27,16 @@ type Config struct {
 	Endpoint string
 	// ImageEndpoint of the image service, if it is another one.
 	ImageEndpoint string
-	// Group is put before the control groups of pods, for a --cgroup-root other than /.
-	Group string
-	Log   *slog.Logger
+	// Cgroups makes the control groups of pods, which CRI leaves to the agent; those of containers are the runtime's.
+	Cgroups *cgroups.Manager
+	Log     *slog.Logger
 }
 
 // Runtime implements runtime.Runtime on a CRI socket.
 type Runtime struct {
 	runtime api.RuntimeServiceClient
 	conn    *grpc.ClientConn
-	group   string
+	groups  *cgroups.Manager
 	log     *slog.Logger
 	events  events
 }
@@ -58,7 +59,7 @@ func New(config Config) (*Runtime, *Images, error) {
 			return nil, nil, err
 		}
 	}
-	r := &Runtime{runtime: api.NewRuntimeServiceClient(conn), conn: conn, group: config.Group, log: config.Log}
+	r := &Runtime{runtime: api.NewRuntimeServiceClient(conn), conn: conn, groups: config.Cgroups, log: config.Log}
 	return r, &Images{images: api.NewImageServiceClient(imageConn), conn: imageConn}, nil
 }
 

@@ -198,6 +198,9 @@ func (r *Runtime) status(ctx context.Context, id, sandbox string) (runtime.Conta
 	if out.Image == "" {
 		out.Image = s.GetImage().GetImage()
 	}
+	if !out.FinishedAt.IsZero() && out.FinishedAt.Before(out.StartedAt) {
+		out.FinishedAt = out.StartedAt // containerd notes the start of a short-lived container after its end
+	}
 	if s.StopSignal != 0 {
 		out.StopSignal = s.StopSignal.String()
 	}

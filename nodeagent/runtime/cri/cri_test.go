@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"github.com/skiff-project/skiff/nodeagent/cgroups"
 	"github.com/skiff-project/skiff/nodeagent/runtime"
 	"github.com/skiff-project/skiff/nodeagent/runtime/cri"
 	"github.com/skiff-project/skiff/nodeagent/runtime/runtimetest"
@@ -137,9 +138,22 @@ func pauseArchive(t *testing.T) []byte {
 
 func TestContract(t *testing.T) {
 	socket := containerd(t)
-	group := filepath.Join("/", "skifftest-"+filepath.Base(filepath.Dir(socket)))
+	group := "/skifftest-" + filepath.Base(filepath.Dir(socket))
+	groups, err := cgroups.New(group, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, err := cgroups.New("/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := machine.Remove(context.Background(), group); err != nil {
+			t.Error(err)
+		}
+	})
 	open := func() (*cri.Runtime, *cri.Images) {
-		r, images, err := cri.New(cri.Config{Endpoint: "unix://" + socket, Group: group})
+		r, images, err := cri.New(cri.Config{Endpoint: "unix://" + socket, Cgroups: groups})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,6 +186,9 @@ func TestContract(t *testing.T) {
 		Restart: func(t *testing.T) runtime.Runtime { again, _ := open(); return again },
 		Old:     old(t), MakesHostPaths: true,
 	})
+	if pods, err := groups.Groups("/kubepods/burstable"); err != nil || len(pods) > 0 {
+		t.Errorf("control groups left behind: %v, %v", pods, err)
+	}
 }
 
 // old says that containerd is older than version 2.

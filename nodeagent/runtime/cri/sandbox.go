@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +31,11 @@ func (r *Runtime) RunSandbox(ctx context.Context, config runtime.SandboxConfig) 
 	cri, err := r.sandboxConfig(config)
 	if err != nil {
 		return runtime.Sandbox{}, err
+	}
+	if config.CgroupParent != "" {
+		if err := r.groups.Create(config.CgroupParent, config.PodResources); err != nil {
+			return runtime.Sandbox{}, err
+		}
 	}
 	created, err := r.runtime.RunPodSandbox(ctx, &api.RunPodSandboxRequest{Config: cri, RuntimeHandler: config.RuntimeHandler})
 	if err != nil {
@@ -71,7 +75,7 @@ func (r *Runtime) sandboxConfig(c runtime.SandboxConfig) (*api.PodSandboxConfig,
 		},
 	}
 	if c.CgroupParent != "" {
-		out.Linux.CgroupParent = filepath.Join("/", r.group, c.CgroupParent)
+		out.Linux.CgroupParent = r.groups.Join(c.CgroupParent)
 	}
 	if c.HostNetwork {
 		out.Hostname = ""
@@ -113,11 +117,31 @@ func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 
 // RemoveSandbox implements runtime.Runtime.
 func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
+	s, err := r.Sandbox(ctx, id)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	if err := r.StopSandbox(ctx, id); err != nil {
 		return err
 	}
-	_, err := r.runtime.RemovePodSandbox(ctx, &api.RemovePodSandboxRequest{PodSandboxId: id})
-	return gone(err)
+	if _, err := r.runtime.RemovePodSandbox(ctx, &api.RemovePodSandboxRequest{PodSandboxId: id}); gone(err) != nil {
+		return gone(err)
+	}
+	if s.CgroupParent == "" {
+		return nil
+	}
+	// A pod that got a new sandbox still needs its group.
+	all, err := r.runtime.ListPodSandbox(ctx, &api.ListPodSandboxRequest{Filter: &api.PodSandboxFilter{LabelSelector: map[string]string{labelPodUID: s.Pod.UID}}})
+	if err != nil {
+		return translate(err)
+	}
+	if len(all.Items) > 0 {
+		return nil
+	}
+	return r.groups.Remove(ctx, s.CgroupParent)
 }
 
 // Sandboxes implements runtime.Runtime.
@@ -185,9 +209,11 @@ func infoPID(info map[string]string) int {
 	return v.PID
 }
 
-// UpdatePodResources implements runtime.Runtime. Runtimes that keep no pod-level limits leave the control group to the
-// agent, who has to write it himself then.
+// UpdatePodResources implements runtime.Runtime. The pod's group is the agent's own; the runtime is not asked.
 func (r *Runtime) UpdatePodResources(ctx context.Context, id string, res runtime.Resources) error {
-	_, err := r.runtime.UpdatePodSandboxResources(ctx, &api.UpdatePodSandboxResourcesRequest{PodSandboxId: id, Resources: resources(res)})
-	return translate(err)
+	s, err := r.Sandbox(ctx, id)
+	if err != nil {
+		return err
+	}
+	return r.groups.Update(s.CgroupParent, res)
 }
