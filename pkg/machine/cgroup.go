@@ -63,6 +63,9 @@ func enterCgroups(cluster, machine string, pid int) error {
 			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 				return err
 			}
+			if h.v2 {
+				continue // there an empty cpuset means the parent's
+			}
 			if err := inheritCpuset(dir); err != nil {
 				return err
 			}
@@ -110,9 +113,6 @@ func inheritCpuset(dir string) error {
 		above, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
 		if err != nil {
 			return err
-		}
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil {
-			continue // v2: empty means the parent's
 		}
 		if err := os.WriteFile(own, above, 0); err != nil {
 			return err

@@ -10,7 +10,9 @@ import (
 // PersistentVolume is a piece of storage in the cluster.
 var PersistentVolume = kinds.Define(kinds.Row[*corev1.PersistentVolume]{
 	Resource: "persistentvolumes", ReturnDeleted: true, ShortNames: []string{"pv"}, Generation: kinds.GenerationNever,
-	Default: defaultPersistentVolume,
+	Default: defaultPersistentVolume, PrepareCreate: preparePersistentVolume, PrepareStatus: stampPhase,
+	Validate: validatePersistentVolume, Revalidate: true, ValidateUpdate: validatePersistentVolumeUpdate,
+	ValidateStatus: validatePersistentVolumeStatus, Warnings: warnPersistentVolume,
 	Columns: persistentVolumeColumns(),
 })
 

@@ -10,7 +10,9 @@ import (
 // PersistentVolumeClaim asks for storage on behalf of pods.
 var PersistentVolumeClaim = kinds.Define(kinds.Row[*corev1.PersistentVolumeClaim]{
 	Resource: "persistentvolumeclaims", ReturnDeleted: true, ShortNames: []string{"pvc"}, Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
-	Default: defaultPersistentVolumeClaim,
+	Default: defaultPersistentVolumeClaim, PrepareCreate: preparePersistentVolumeClaim, PrepareUpdate: preparePersistentVolumeClaimUpdate,
+	PrepareStatus: dropHealth, Validate: validatePersistentVolumeClaim, ValidateUpdate: validatePersistentVolumeClaimUpdate,
+	ValidateStatus: validatePersistentVolumeClaimStatus, Warnings: warnPersistentVolumeClaim,
 	Columns: persistentVolumeClaimColumns(),
 })
 

@@ -9,7 +9,8 @@ import (
 
 // PodDisruptionBudget says how many of some pods may be gone at once.
 var PodDisruptionBudget = kinds.Define(kinds.Row[*policyv1.PodDisruptionBudget]{
-	Resource: "poddisruptionbudgets", ShortNames: []string{"pdb"}, Scope: kinds.Namespaced,
+	Resource: "poddisruptionbudgets", ShortNames: []string{"pdb"}, Scope: kinds.Namespaced, NoUnconditionalUpdate: true,
+	Validate: validateNew, ValidateUpdate: validateUpdate, ValidateStatus: validateStatus,
 	Columns: []kinds.Column[*policyv1.PodDisruptionBudget]{
 		kinds.NameColumn[*policyv1.PodDisruptionBudget](),
 		{Name: "Min Available", Description: "The minimum number of pods that must be available.",

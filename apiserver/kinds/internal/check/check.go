@@ -109,7 +109,9 @@ func (l *List) Immutable(at *field.Path, now, before any) {
 }
 
 // Fixed complains about a change that was seen, without the value: upstream's newer rules show none.
-func (l *List) Fixed(at *field.Path) { l.Add(field.Invalid(at, nil, apivalidation.FieldImmutableErrorMsg)) }
+func (l *List) Fixed(at *field.Path) {
+	l.Add(field.Invalid(at, nil, apivalidation.FieldImmutableErrorMsg))
+}
 
 // NoBacksteps complains about paths that climb.
 func (l *List) NoBacksteps(at *field.Path, path string) {

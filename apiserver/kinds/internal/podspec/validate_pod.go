@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/shape"
 )
 
 var (
@@ -119,7 +120,7 @@ func ValidatePodUpdate(pod, old *corev1.Pod) field.ErrorList {
 	}
 	rest := c.withoutMutable(pod, old)
 	if !apiequality.Semantic.DeepEqual(*rest, old.Spec) {
-		c.Add(field.Forbidden(specPath, fmt.Sprintf("pod updates may not change fields other than %s\n%v", mutableFields, specDiff(old.Spec, *rest))))
+		c.Add(field.Forbidden(specPath, fmt.Sprintf("pod updates may not change fields other than %s\n%v", mutableFields, shape.Diff(old.Spec, *rest))))
 	}
 	return c.ErrorList
 }
@@ -271,7 +272,7 @@ func ValidateEphemeralUpdate(pod, old *corev1.Pod) field.ErrorList {
 		if i < 0 {
 			l.Add(field.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
 		} else if now := pod.Spec.EphemeralContainers[i]; !apiequality.Semantic.DeepEqual(was, now) {
-			l.Add(field.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, specDiff(was, now))))
+			l.Add(field.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, shape.Diff(was, now))))
 		}
 	}
 	return l.ErrorList
