@@ -177,6 +177,46 @@ func TestControllers(t *testing.T) {
 		}
 	})
 
+	t.Run("endpoints made by hand outlive all but their own service", func(t *testing.T) {
+		endpoints := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "outside"}, Subsets: []corev1.EndpointSubset{{
+			Addresses: []corev1.EndpointAddress{{IP: "10.9.8.7"}}, Ports: []corev1.EndpointPort{{Port: 80}},
+		}}}
+		if _, err := c.CoreV1().Endpoints("roll").Create(ctx, endpoints, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		exists := func(name string, want bool) func() error {
+			return func() error {
+				if _, err := c.CoreV1().Endpoints("roll").Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) == want || err != nil && !apierrors.IsNotFound(err) {
+					return fmt.Errorf("endpoints %s: %v", name, err)
+				}
+				return nil
+			}
+		}
+		// When a Service made later has got its Endpoints and lost them again, the controller has seen those made by hand.
+		later := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "later"}, Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80}},
+		}}
+		if _, err := c.CoreV1().Services("roll").Create(ctx, later, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		within(t, soon, exists("later", true))
+		if err := c.CoreV1().Services("roll").Delete(ctx, "later", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		within(t, soon, exists("later", false))
+		if err := exists("outside", true)(); err != nil {
+			t.Fatal(err)
+		}
+		own := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "outside"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+		if _, err := c.CoreV1().Services("roll").Create(ctx, own, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CoreV1().Services("roll").Delete(ctx, "outside", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		within(t, soon, exists("outside", false))
+	})
+
 	t.Run("a service finds its pods", func(t *testing.T) {
 		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{
 			Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromString("http")}},

@@ -1,6 +1,8 @@
 package endpoints
 
 import (
+	"sync"
+
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +26,8 @@ type Controller struct {
 	store     cache.Store // of endpoints
 	loop      *control.Loop
 	writes    control.Writes
+	// gone holds the keys of the Services that were seen to go, until their Endpoints are gone too.
+	gone sync.Map
 }
 
 // New answers the controller of Endpoints.
@@ -34,7 +38,16 @@ func New(env control.Env) *Controller {
 		endpoints: core.Endpoints().Lister(), store: core.Endpoints().Informer().GetStore(),
 	}
 	c.loop = control.NewLoop(env, name, 5, c.reconcile)
-	control.Watch(c.loop, core.Services().Informer(), control.Self[*corev1.Service])
+	control.WatchChanges(c.loop, core.Services().Informer(), func(old, new *(*corev1.Service)) []string {
+		if new != nil {
+			return control.Self(*new)
+		}
+		keys := control.Self(*old)
+		for _, key := range keys {
+			c.gone.Store(key, nil)
+		}
+		return keys
+	})
 	control.Watch(c.loop, core.Endpoints().Informer(), control.Self[*corev1.Endpoints])
 	control.WatchChanges(c.loop, core.Pods().Informer(), backends.ServicesOf(c.services))
 	return c

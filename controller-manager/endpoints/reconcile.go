@@ -33,10 +33,14 @@ func (c *Controller) reconcile(ctx context.Context, key string) error {
 	service, err := c.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
 		c.writes.Forget(key)
-		return c.remove(ctx, namespace, name)
+		return c.remove(ctx, key)
 	}
-	if err != nil || !backends.Selects(service) {
+	if err != nil {
 		return err
+	}
+	c.gone.Delete(key)
+	if !backends.Selects(service) {
+		return nil
 	}
 	pods, err := c.pods.Pods(namespace).List(labels.SelectorFromValidatedSet(service.Spec.Selector))
 	if err != nil {
@@ -53,17 +57,20 @@ func (c *Controller) reconcile(ctx context.Context, key string) error {
 	return c.write(ctx, key, service, current, wanted)
 }
 
-// remove deletes the Endpoints of a service that is gone. One that nobody's controller made is left alone unless it is
-// the namesake that upstream would delete too.
-func (c *Controller) remove(ctx context.Context, namespace, name string) error {
-	if _, err := c.endpoints.Endpoints(namespace).Get(name); err != nil {
-		return nil
+// remove deletes the Endpoints of a Service that is gone, or that this controller once made for one. Others are left
+// alone: Endpoints may be made by hand before their Service is, or without any.
+func (c *Controller) remove(ctx context.Context, key string) error {
+	namespace, service := control.SplitKey(key)
+	current, err := c.endpoints.Endpoints(namespace).Get(service)
+	_, gone := c.gone.Load(key)
+	if err == nil && (gone || current.Labels[managedBy] == name) {
+		err = c.env.Client.CoreV1().Endpoints(namespace).Delete(ctx, service, metav1.DeleteOptions{})
 	}
-	err := c.env.Client.CoreV1().Endpoints(namespace).Delete(ctx, name, metav1.DeleteOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
 	}
-	return err
+	c.gone.Delete(key)
+	return nil
 }
 
 func (c *Controller) write(ctx context.Context, key string, service *corev1.Service, current, wanted *corev1.Endpoints) error {
