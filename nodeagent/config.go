@@ -62,6 +62,8 @@ type Config struct {
 	PauseBinary     string
 	ImageBundleDir  string
 	PlainHTTP       []string
+	// RegistryMirrors maps a registry's host, or * for all, to those that are asked before it.
+	RegistryMirrors map[string][]string
 	PullDeadline    time.Duration
 
 	// ManifestDir is the folder of static pods.

@@ -42,7 +42,7 @@ func openEngine(cfg Config) (*engine, error) {
 		}
 		return &engine{runtime: rt, images: store, groups: groups, extra: cfg.RuntimeHandlers, end: end}, nil
 	}
-	store, err := images.New(images.Config{Root: filepath.Join(cfg.RootDir, "images"), PlainHTTP: cfg.PlainHTTP, Log: cfg.Log})
+	store, err := images.New(images.Config{Root: filepath.Join(cfg.RootDir, "images"), PlainHTTP: cfg.PlainHTTP, Mirrors: cfg.RegistryMirrors, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}

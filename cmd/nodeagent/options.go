@@ -22,6 +22,7 @@ type options struct {
 	taints         []string
 	systemReserved map[string]string
 	kubeReserved   map[string]string
+	mirrors        []string
 	verbosity      int
 }
 
@@ -57,6 +58,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.PauseBinary, "pause-binary", "", "program of a pod's infra container; empty: the built-in one")
 	f.StringVar(&c.ImageBundleDir, "image-bundle-dir", "", "folder with archives of images, loaded at the start")
 	f.StringSliceVar(&c.PlainHTTP, "registry-plain-http", nil, "registries that are spoken to without TLS")
+	f.StringArrayVar(&o.mirrors, "registry-mirror", nil, "registry that is asked before another, as REGISTRY=MIRROR, or *=MIRROR before any; may be repeated")
 	f.DurationVar(&c.PullDeadline, "image-pull-progress-deadline", 0, "a pull that makes no progress for so long is given up; 0: the store's own limit")
 	f.StringVar(&c.ManifestDir, "pod-manifest-path", "", "folder with the manifests of static pods")
 	f.IntVar(&c.MaxPods, "max-pods", 110, "pods at most")
@@ -84,6 +86,9 @@ func (o *options) load(ctx context.Context) (nodeagent.Config, error) {
 	if c.Taints, err = nodeagent.ParseTaints(o.taints); err != nil {
 		return c, fmt.Errorf("--register-with-taints: %w", err)
 	}
+	if c.RegistryMirrors, err = parseMirrors(o.mirrors); err != nil {
+		return c, err
+	}
 	if c.Reserved, err = nodeagent.ParseResources(o.systemReserved); err != nil {
 		return c, fmt.Errorf("--system-reserved: %w", err)
 	}
@@ -103,4 +108,17 @@ func (o *options) load(ctx context.Context) (nodeagent.Config, error) {
 	}
 	c.API, err = client.Load(o.api)
 	return c, err
+}
+
+// parseMirrors reads REGISTRY=MIRROR; a registry's mirrors keep the order that they are given in.
+func parseMirrors(flags []string) (map[string][]string, error) {
+	mirrors := map[string][]string{}
+	for _, f := range flags {
+		registry, mirror, ok := strings.Cut(f, "=")
+		if !ok || registry == "" || mirror == "" || strings.Contains(mirror, "/") {
+			return nil, fmt.Errorf("--registry-mirror=%s: must be REGISTRY=MIRROR, both host or host:port", f)
+		}
+		mirrors[registry] = append(mirrors[registry], mirror)
+	}
+	return mirrors, nil
 }

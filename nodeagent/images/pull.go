@@ -199,7 +199,11 @@ func (s *Store) mirrored(ref name.Reference) []name.Reference {
 	if host == name.DefaultRegistry {
 		host = "docker.io"
 	}
-	for _, mirror := range s.mirrors[host] {
+	mirrors, ok := s.mirrors[host]
+	if !ok {
+		mirrors = s.mirrors[AnyRegistry]
+	}
+	for _, mirror := range mirrors {
 		separator := ":"
 		if _, ok := ref.(name.Digest); ok {
 			separator = "@"

@@ -15,13 +15,16 @@ import (
 	"github.com/skiff-project/skiff/nodeagent/runtime"
 )
 
+// AnyRegistry stands for all registries in Config.Mirrors.
+const AnyRegistry = "*"
+
 // Config of a Store.
 type Config struct {
 	// Root folder; created when missing. It should be on a file system that overlayfs can use as a lower one.
 	Root string
 	// PlainHTTP are registries (host or host:port) that are spoken to without TLS.
 	PlainHTTP []string
-	// Mirrors maps a registry to others that are asked before it.
+	// Mirrors maps a registry to others that are asked before it; AnyRegistry is every registry without mirrors of its own.
 	Mirrors map[string][]string
 	// Transport for registries; nil is one that gives up soon on what does not answer.
 	Transport http.RoundTripper
