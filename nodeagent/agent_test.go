@@ -441,11 +441,11 @@ func TestAgent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out bytes.Buffer
-		err = exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
+		var out, errOut bytes.Buffer // one each: the client writes them at the same time
+		err = exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errOut})
 		var code utilexec.CodeExitError
-		if !errors.As(err, &code) || code.Code != 3 || out.String() != "out\n" {
-			t.Errorf("output %q, %v", out.String(), err)
+		if !errors.As(err, &code) || code.Code != 3 || out.String() != "out\n" || errOut.Len() > 0 {
+			t.Errorf("output %q, %q, %v", out.String(), errOut.String(), err)
 		}
 		r.delete("talk")
 	})

@@ -24,6 +24,7 @@ import (
 	"github.com/skiff-project/skiff/apiserver/storage"
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 	"github.com/skiff-project/skiff/apiserver/wire"
+	"github.com/skiff-project/skiff/pkg/linger"
 )
 
 // Config says how to reach the cluster.
@@ -148,6 +149,9 @@ func (p *Proxy) agent(ctx context.Context, node string) (host, port string, err 
 
 // through passes a request on. wrap rewrites links and redirects in the answer so that they lead through this server.
 func (p *Proxy) through(w http.ResponseWriter, r *http.Request, location *url.URL, transport http.RoundTripper, wrap, upgrade bool) {
+	if upgrade {
+		w = linger.Writer(w) // the client may still send when the other side has ended
+	}
 	h := utilproxy.NewUpgradeAwareHandler(location, transport, wrap, upgrade, responder{p.cfg.Log})
 	h.ServeHTTP(w, r)
 }

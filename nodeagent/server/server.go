@@ -19,6 +19,7 @@ import (
 
 	"github.com/skiff-project/skiff/nodeagent/cgroups"
 	"github.com/skiff-project/skiff/nodeagent/runtime"
+	"github.com/skiff-project/skiff/pkg/linger"
 )
 
 // Pods is what the server needs of the agent.
@@ -139,14 +140,14 @@ func (s *Server) routes() http.Handler {
 	r.HandleFunc("/runningpods/", s.runningPods).Methods(http.MethodGet)
 	r.HandleFunc("/configz", s.configz).Methods(http.MethodGet)
 	r.HandleFunc("/containerLogs/{namespace}/{pod}/{container}", s.containerLogs).Methods(http.MethodGet)
-	for path, serve := range map[string]http.HandlerFunc{"exec": s.exec, "attach": s.attach} {
+	for path, serve := range map[string]http.HandlerFunc{"exec": lingering(s.exec), "attach": lingering(s.attach)} {
 		r.HandleFunc("/"+path+"/{namespace}/{pod}/{container}", serve).Methods(http.MethodGet, http.MethodPost)
 		r.HandleFunc("/"+path+"/{namespace}/{pod}/{uid}/{container}", serve).Methods(http.MethodGet, http.MethodPost)
 	}
 	r.HandleFunc("/run/{namespace}/{pod}/{container}", s.run).Methods(http.MethodPost)
 	r.HandleFunc("/run/{namespace}/{pod}/{uid}/{container}", s.run).Methods(http.MethodPost)
-	r.HandleFunc("/portForward/{namespace}/{pod}", s.portForward).Methods(http.MethodGet, http.MethodPost)
-	r.HandleFunc("/portForward/{namespace}/{pod}/{uid}", s.portForward).Methods(http.MethodGet, http.MethodPost)
+	r.HandleFunc("/portForward/{namespace}/{pod}", lingering(s.portForward)).Methods(http.MethodGet, http.MethodPost)
+	r.HandleFunc("/portForward/{namespace}/{pod}/{uid}", lingering(s.portForward)).Methods(http.MethodGet, http.MethodPost)
 	r.HandleFunc("/images", s.listImages).Methods(http.MethodGet)
 	r.HandleFunc("/images", s.loadImages).Methods(http.MethodPost)
 	r.HandleFunc("/stats/summary", s.summary).Methods(http.MethodGet)
@@ -156,4 +157,9 @@ func (s *Server) routes() http.Handler {
 	r.Handle("/metrics/probes", gathered(nothing{}))
 	r.PathPrefix("/logs/").Handler(http.StripPrefix("/logs/", http.FileServer(http.Dir(s.config.LogRoot)))).Methods(http.MethodGet)
 	return r
+}
+
+// lingering lets a client who still sends receive all that it was sent before the connection closed.
+func lingering(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { serve(linger.Writer(w), r) }
 }

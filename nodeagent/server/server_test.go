@@ -407,6 +407,52 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// What a command has said arrives in full before its status, however the client lags behind, and whatever it still sends.
+func TestExecOutputIsComplete(t *testing.T) {
+	s := newSite(t)
+	s.run("web", script("a", "sleep 1000"))
+	short := url.Values{"command": {"sh", "-c", "echo out; echo bad >&2; exit 3"}, "output": {"1"}, "error": {"1"}}
+	for name, e := range s.executors("/exec/ns/web/a?" + short.Encode()) {
+		for i := range 15 {
+			var stdout, stderr bytes.Buffer
+			err := e.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr})
+			exit, ok := err.(utilexec.ExitError)
+			if !ok || exit.ExitStatus() != 3 || stdout.String() != "out\n" || stderr.String() != "bad\n" {
+				t.Errorf("%s, command %d: %v, %q, %q", name, i, err, stdout.String(), stderr.String())
+			}
+		}
+	}
+	const size = 600_000
+	long := url.Values{"command": {"sh", "-c", fmt.Sprintf("head -c %d /dev/zero; exit 3", size)}, "input": {"1"}, "output": {"1"}}
+	for name, e := range s.executors("/exec/ns/web/a?" + long.Encode()) {
+		slow := &slowWriter{first: 3 * time.Second}
+		err := e.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: endless{}, Stdout: slow})
+		exit, ok := err.(utilexec.ExitError)
+		if !ok || exit.ExitStatus() != 3 || slow.n != size {
+			t.Errorf("%s: %v, %d bytes of %d", name, err, slow.n, size)
+		}
+	}
+}
+
+// slowWriter counts what it is given and takes its time for the first piece: longer than the output of an ended command is waited for.
+type slowWriter struct {
+	first time.Duration
+	n     int
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	if w.n == 0 {
+		time.Sleep(w.first)
+	}
+	w.n += len(p)
+	return len(p), nil
+}
+
+// endless is input that nobody reads.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
 // oneSize is a terminal whose size never changes.
 type oneSize struct{ told bool }
 

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,8 +25,8 @@ import (
 // maxSyncOutput of ExecSync per stream.
 const maxSyncOutput = 16 << 20
 
-// drain is how long the output of an exec is read on after the OCI runtime has ended. That ends when the streams do; only
-// when it was killed may something in the container still hold them.
+// drain is how long the output of an exec may be silent after the OCI runtime has ended, before it is given up. Normally the
+// streams end with the command; something that it left behind, or that survived its killing, may still hold them.
 const drain = 2 * time.Second
 
 func (r *Runtime) readSpec(id string) (*specs.Spec, error) {
@@ -237,7 +238,7 @@ func (e *execution) runPipes(ctx context.Context, options runtime.ExecOptions) (
 	}
 	defer func() { closeAll(ours) }()
 	var outputs sync.WaitGroup
-	var readers []*os.File
+	var readers []*outputReader
 	output := func(w io.Writer) (*os.File, error) {
 		if w == nil {
 			return nil, nil // /dev/null
@@ -246,8 +247,9 @@ func (e *execution) runPipes(ctx context.Context, options runtime.ExecOptions) (
 		if err != nil {
 			return nil, err
 		}
-		ours, theirs, readers = append(ours, read), append(theirs, write), append(readers, read)
-		outputs.Go(func() { io.Copy(w, read) })
+		reader := &outputReader{pipe: read}
+		ours, theirs, readers = append(ours, read), append(theirs, write), append(readers, reader)
+		outputs.Go(func() { io.Copy(w, reader) })
 		return write, nil
 	}
 	var err error
@@ -286,9 +288,30 @@ func (e *execution) runPipes(ctx context.Context, options runtime.ExecOptions) (
 		}()
 	}
 	code, err := e.wait(ctx)
-	for _, f := range readers {
-		f.SetReadDeadline(time.Now().Add(drain))
+	for _, r := range readers {
+		r.end()
 	}
 	outputs.Wait()
 	return code, err
+}
+
+// outputReader reads a stream of a command to its end, and, once the command has ended, for as long as it is not silent. What a slow
+// client has not taken yet is therefore never cut off: waiting for the client is not waiting for the stream.
+type outputReader struct {
+	pipe  *os.File
+	ended atomic.Bool
+}
+
+// Read implements io.Reader.
+func (r *outputReader) Read(p []byte) (int, error) {
+	if r.ended.Load() {
+		r.pipe.SetReadDeadline(time.Now().Add(drain))
+	}
+	return r.pipe.Read(p)
+}
+
+// end tells that the command has ended. It wakes a Read that waits without a deadline.
+func (r *outputReader) end() {
+	r.ended.Store(true)
+	r.pipe.SetReadDeadline(time.Now().Add(drain))
 }
