@@ -91,6 +91,9 @@ func (r *fakeRuntime) RunSandbox(_ context.Context, c runtime.SandboxConfig) (ru
 func (r *fakeRuntime) StopSandbox(ctx context.Context, id string) error {
 	r.mu.Lock()
 	s := r.sandboxes[id]
+	if s != nil {
+		s.State = runtime.SandboxNotReady // before any container ends
+	}
 	var own []*fakeContainer
 	for _, c := range r.containers {
 		if c.SandboxID == id {
@@ -106,9 +109,6 @@ func (r *fakeRuntime) StopSandbox(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.State = runtime.SandboxNotReady
 	return nil
 }
 

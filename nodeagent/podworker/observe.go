@@ -34,8 +34,17 @@ func (w *Worker) resume(found Found) {
 	w.lookAgain = true
 }
 
-// observe reads again what can have changed: the newest sandbox, and containers that had not ended.
+// observe reads again what can have changed: containers that had not ended, and then the newest sandbox. In this order: a sandbox
+// is lost before its containers end with it, so that a container whose end is seen here is never taken for one that ended by itself
+// in a sandbox that lives, and restarted in there.
 func (w *Worker) observe() {
+	for _, list := range w.attempts {
+		for i := range list {
+			if list[i].State != runtime.Exited {
+				w.observeContainer(&list[i])
+			}
+		}
+	}
 	for i := range w.sandboxes {
 		if i > 0 && w.sandboxes[i].State != runtime.SandboxReady {
 			continue
@@ -48,23 +57,19 @@ func (w *Worker) observe() {
 			w.sandboxes[i] = s
 		}
 	}
-	for _, list := range w.attempts {
-		for i := range list {
-			if list[i].State == runtime.Exited {
-				continue
-			}
-			s, err := w.cfg.Runtime.ContainerStatus(w.ctx, list[i].ID)
-			switch {
-			case errors.Is(err, runtime.ErrNotFound):
-				list[i].State = runtime.Unknown
-			case err == nil:
-				list[i] = s
-			default:
-				continue
-			}
-			w.seen(list[i], false)
-		}
+}
+
+func (w *Worker) observeContainer(known *runtime.ContainerStatus) {
+	s, err := w.cfg.Runtime.ContainerStatus(w.ctx, known.ID)
+	switch {
+	case errors.Is(err, runtime.ErrNotFound):
+		known.State = runtime.Unknown
+	case err == nil:
+		*known = s
+	default:
+		return
 	}
+	w.seen(*known, false)
 }
 
 // seen draws the conclusions from a container's state: a running one is probed, an ended one leaves a message.

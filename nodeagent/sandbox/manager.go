@@ -231,6 +231,19 @@ func (s Sandbox) Namespace(kind string) string {
 	return fmt.Sprintf("/proc/%d/ns/%s", s.Process.PID, kind)
 }
 
+// Retire shows a sandbox as not ready, so that nothing more is started in it, and leaves its process alone. It comes before the end
+// of its containers: whoever sees one of those end must see that it ended with its sandbox.
+func (m *Manager) Retire(id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, ok := m.all[id]
+	if !ok || !s.Ready {
+		return nil
+	}
+	s.Ready = false
+	return m.save(s)
+}
+
 // Stop ends the sandbox's process and gives the address back. What is stopped is no error. The containers have been
 // stopped by the caller; others in the PID namespace of the sandbox die with it.
 func (m *Manager) Stop(ctx context.Context, id string) error {

@@ -228,6 +228,9 @@ func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 	if err != nil {
 		return nil
 	}
+	if err := r.sandboxes.Retire(id); err != nil {
+		return err
+	}
 	if err := r.each(id, func(c *container) error { return r.StopContainer(ctx, c.ID, 0) }); err != nil {
 		return err
 	}
