@@ -54,6 +54,7 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/tainteviction"
 	"github.com/skiff-project/skiff/controller-manager/ttl"
 	"github.com/skiff-project/skiff/controller-manager/ttlafterfinished"
+	"github.com/skiff-project/skiff/controller-manager/vacprotection"
 	"github.com/skiff-project/skiff/pkg/certs"
 )
 
@@ -105,6 +106,7 @@ var all = []entry{
 	plain("ttl-controller", ttl.New),
 	plain("persistentvolumeclaim-protection-controller", pvcprotection.New),
 	plain("persistentvolume-protection-controller", pvprotection.New),
+	plain("volumeattributesclass-protection-controller", vacprotection.New),
 	plain("namespace-controller", namespace.New),
 	{"garbage-collector-controller", newGarbageCollector},
 }
@@ -190,6 +192,7 @@ func newGarbageCollector(env control.Env, _ Config) (controller, error) {
 		corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"):             {Kind: "PersistentVolumeClaim", Informer: core.PersistentVolumeClaims().Informer()},
 		corev1.SchemeGroupVersion.WithResource("persistentvolumes"):                  {Kind: "PersistentVolume", Informer: core.PersistentVolumes().Informer()},
 		storagev1.SchemeGroupVersion.WithResource("storageclasses"):                  {Kind: "StorageClass", Informer: env.Informers.Storage().V1().StorageClasses().Informer()},
+		storagev1.SchemeGroupVersion.WithResource("volumeattributesclasses"):         {Kind: "VolumeAttributesClass", Informer: env.Informers.Storage().V1().VolumeAttributesClasses().Informer()},
 		batchv1.SchemeGroupVersion.WithResource("jobs"):                              {Kind: "Job", Informer: env.Informers.Batch().V1().Jobs().Informer()},
 		rbacv1.SchemeGroupVersion.WithResource("clusterroles"):                       {Kind: "ClusterRole", Informer: env.Informers.Rbac().V1().ClusterRoles().Informer()},
 		networkingv1.SchemeGroupVersion.WithResource("servicecidrs"):                 {Kind: "ServiceCIDR", Informer: env.Informers.Networking().V1().ServiceCIDRs().Informer()},

@@ -14,7 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -241,6 +243,48 @@ func TestControllers(t *testing.T) {
 			}
 			return nil
 		})
+	})
+
+	t.Run("a class of volume attributes stays until no claim names it", func(t *testing.T) {
+		class := &storagev1.VolumeAttributesClass{ObjectMeta: metav1.ObjectMeta{Name: "quick"}, DriverName: "csi.example.com", Parameters: map[string]string{"iops": "9"}}
+		classes, claims := c.StorageV1().VolumeAttributesClasses(), c.CoreV1().PersistentVolumeClaims("roll")
+		if _, err := classes.Create(ctx, class, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeAttributesClassName: ptr.To("quick"),
+			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		}}
+		if _, err := claims.Create(ctx, claim, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		// Another class goes at once, which shows that the controller has looked at what was deleted before it.
+		other := class.DeepCopy()
+		other.Name = "unused"
+		if _, err := classes.Create(ctx, other, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"quick", "unused"} {
+			if err := classes.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		gone := func(name string) func() error {
+			return func() error {
+				if _, err := classes.Get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+					return fmt.Errorf("class %s: %v", name, err)
+				}
+				return nil
+			}
+		}
+		within(t, soon, gone("unused"))
+		if gone("quick")() == nil {
+			t.Fatal("the class went while a claim named it")
+		}
+		if err := claims.Delete(ctx, "data", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		within(t, soon, gone("quick"))
 	})
 
 	t.Run("deleting a deployment takes sets and pods with it", func(t *testing.T) {
