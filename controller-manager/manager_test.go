@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -285,6 +286,62 @@ func TestControllers(t *testing.T) {
 			t.Fatal(err)
 		}
 		within(t, soon, gone("quick"))
+	})
+
+	t.Run("a quota is exact while many create at once", func(t *testing.T) {
+		if _, err := c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "narrow"}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		quotas, pods := c.CoreV1().ResourceQuotas("narrow"), c.CoreV1().Pods("narrow")
+		used := func(want string) func() error {
+			return func() error {
+				q, err := quotas.Get(ctx, "pods", metav1.GetOptions{})
+				if err != nil {
+					return err
+				}
+				if got, ok := q.Status.Used[corev1.ResourcePods]; !ok || got.String() != want {
+					return fmt.Errorf("used %v, want %s", q.Status.Used, want)
+				}
+				return nil
+			}
+		}
+		q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "pods"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("10")}}}
+		if _, err := quotas.Create(ctx, q, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		within(t, soon, used("0"))
+		create := func(n int) (created []string) {
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			for range n {
+				wg.Go(func() {
+					pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "p-"}, Spec: template("nginx:1").Spec}
+					made, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+					mu.Lock()
+					defer mu.Unlock()
+					if err == nil {
+						created = append(created, made.Name)
+					} else if !apierrors.IsForbidden(err) {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			return created
+		}
+		first := create(40)
+		if len(first) != 10 {
+			t.Fatalf("%d pods were created under a quota of 10", len(first))
+		}
+		for _, name := range first[:4] {
+			if err := pods.Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		within(t, soon, used("6"))
+		if second := create(12); len(second) != 4 {
+			t.Errorf("%d pods were created where 4 had gone", len(second))
+		}
 	})
 
 	t.Run("deleting a deployment takes sets and pods with it", func(t *testing.T) {

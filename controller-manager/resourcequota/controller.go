@@ -2,8 +2,10 @@ package resourcequota
 
 import (
 	"context"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -24,6 +26,8 @@ type Controller struct {
 	loop     *control.Loop
 	writes   control.Writes
 	resolve  resolver
+	// charged is when each quota was last seen to change by somebody else: a time.Time by key.
+	charged sync.Map
 }
 
 // New answers the controller that counts.
@@ -35,7 +39,7 @@ func New(env control.Env) *Controller {
 		resolve: resolver{discovery: env.Discovery},
 	}
 	c.loop = control.NewLoop(env, "resourcequota-controller", 5, c.reconcile)
-	control.Watch(c.loop, core.ResourceQuotas().Informer(), control.Self[*corev1.ResourceQuota])
+	control.WatchChanges(c.loop, core.ResourceQuotas().Informer(), c.changed)
 	control.WatchChanges(c.loop, core.Pods().Informer(), func(old, new **corev1.Pod) []string {
 		if old == nil || (new != nil && control.Ended(*old) == control.Ended(*new) && (*old).Generation == (*new).Generation) {
 			return nil
@@ -59,6 +63,25 @@ func New(env control.Env) *Controller {
 
 // Run counts until ctx ends.
 func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx) }
+
+// changed wakes a quota whose limits are not those of its status. A charge, which is an update of the status too, must not:
+// what was charged is not stored yet, and counting then would give it back.
+func (c *Controller) changed(old, new **corev1.ResourceQuota) []string {
+	if new == nil {
+		c.charged.Delete(control.Self(*old)[0])
+		return control.Self(*old)
+	}
+	keys := control.Self(*new)
+	if old != nil {
+		if !equality.Semantic.DeepEqual((*old).Status.Used, (*new).Status.Used) {
+			c.charged.Store(keys[0], c.env.Clock.Now())
+		}
+		if equality.Semantic.DeepEqual((*old).Spec, (*new).Spec) && equality.Semantic.DeepEqual((*new).Spec.Hard, (*new).Status.Hard) {
+			return nil
+		}
+	}
+	return keys
+}
 
 // of answers the quotas of a namespace that limit something of that source.
 func (c *Controller) of(namespace string, source quota.Source) []string {

@@ -23,6 +23,10 @@ import (
 // a later step of admission tells nobody.
 const recount = 5 * time.Minute
 
+// settle is how long a quota must not have been charged before less is written than what was charged: an object is charged
+// first and stored a moment later, and what this process knows of it is older still.
+const settle = 500 * time.Millisecond
+
 func (c *Controller) reconcile(ctx context.Context, key string) error {
 	if err := c.writes.Behind(key); err != nil {
 		return err
@@ -42,6 +46,11 @@ func (c *Controller) reconcile(ctx context.Context, key string) error {
 			status.Used[name] = quantity // it could not be counted: what was known stays
 		}
 	}
+	if at, ok := c.charged.Load(key); ok {
+		if rest := settle - c.env.Clock.Since(at.(time.Time)); rest > 0 && keepHigher(status.Used, q.Status.Used) {
+			c.loop.AddAfter(key, rest)
+		}
+	}
 	if !equality.Semantic.DeepEqual(status, q.Status) {
 		updated := q.DeepCopy()
 		updated.Status = status
@@ -53,6 +62,17 @@ func (c *Controller) reconcile(ctx context.Context, key string) error {
 	}
 	c.loop.AddAfter(key, recount)
 	return countErr
+}
+
+// keepHigher puts back what is lower in used than it was, and says whether anything was.
+func keepHigher(used, before corev1.ResourceList) bool {
+	kept := false
+	for name, now := range used {
+		if was, ok := before[name]; ok && now.Cmp(was) < 0 {
+			used[name], kept = was, true
+		}
+	}
+	return kept
 }
 
 // count answers the use of everything that q limits.
