@@ -146,9 +146,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer closeEtcd()
 	defer s.audit.Close()
-	store := storage.New(client, storage.Config{Prefix: s.cfg.EtcdPrefix})
+	crypt, err := s.encryption(ctx)
+	if err != nil {
+		s.close()
+		return err
+	}
+	store := storage.New(client, storage.Config{Prefix: s.cfg.EtcdPrefix, Transform: crypt.transformer()})
 	hub := watchcache.NewHub(watchcache.Config{Store: store, Log: s.log})
-	front, parts, err := s.assemble(store, hub)
+	front, parts, err := s.assemble(store, hub, crypt)
 	if err != nil {
 		s.close()
 		return err
@@ -180,7 +185,7 @@ type part struct {
 }
 
 // assemble joins everything that answers requests.
-func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Server, []part, error) {
+func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *crypt) (*server.Server, []part, error) {
 	nodeRules, err := bootstrap.NodeRules()
 	if err != nil {
 		return nil, nil, err
@@ -195,6 +200,8 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 	modes := s.cfg.AuthorizationMode
 	authorizer := authz.New(authz.Config{RBAC: slices.Contains(modes, "RBAC"), Node: slices.Contains(modes, "Node"), NodeRules: nodeRules, Readers: readers})
 	reg = registry.New(registry.Config{Store: store, Hub: hub, Kinds: s.kinds(), Log: s.log, MayCreate: mayCreate(authorizer)})
+
+	crypt.serve(reg, hub)
 
 	authenticator, paths, err := s.authentication(reg)
 	if err != nil {
@@ -216,6 +223,9 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
 	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())},
 		{"settling", settle(boot)}}
+	if crypt != nil {
+		parts = append(parts, part{"encryption", crypt.Run})
+	}
 	gate, feed := s.fairness(readers)
 	if feed != nil {
 		parts = append(parts, part{"priority and fairness", feed})
@@ -225,7 +235,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub) (*server.Se
 		Listeners: s.listeners, TLS: serverTLS(s.files.serving), Authn: authenticator, Authz: authorizer, Audit: s.audit, Fair: gate,
 		API: routes.New(routes.Config{Registry: reg, MinWatch: s.cfg.MinWatch, Log: s.log,
 			Connector: s.connector(authorizer, readers), Observe: newWatchMetrics(s.metrics).observe}),
-		Discovery: disco, Paths: paths, Checks: s.checks(store, hub, authorizer, boot), Metrics: s.metrics,
+		Discovery: disco, Paths: paths, Checks: append(s.checks(store, hub, authorizer, boot), crypt.checks()...), Metrics: s.metrics,
 		Knows: func(group, version, resource, subresource string) bool {
 			res, _ := reg.Lookup(schema.GroupVersionResource{Group: group, Version: version, Resource: resource})
 			return res != nil && (subresource == "" || res.Kind.Subresources[subresource] != nil)

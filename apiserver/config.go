@@ -82,6 +82,12 @@ type Config struct {
 	ShutdownDelay  time.Duration
 	CompactEvery   time.Duration
 
+	// EncryptionConfig is a file that says what is encrypted in etcd; EncryptionReload has it looked at, every
+	// EncryptionEvery (0: a minute), for changes.
+	EncryptionConfig string
+	EncryptionReload bool
+	EncryptionEvery  time.Duration
+
 	AuditPolicy     string
 	AuditLog        string
 	AuditMaxSize    int
@@ -176,6 +182,8 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.EnableFairness, "enable-priority-and-fairness", c.EnableFairness, "share the server among users by FlowSchemas")
 	f.DurationVar(&c.CompactEvery, "etcd-compaction-interval", c.CompactEvery, "how often history is dropped")
 	f.DurationVar(&c.ShutdownDelay, "shutdown-delay-duration", c.ShutdownDelay, "how long a stop waits while /readyz fails already")
+	f.StringVar(&c.EncryptionConfig, "encryption-provider-config", c.EncryptionConfig, "EncryptionConfiguration: what is encrypted in etcd, and how")
+	f.BoolVar(&c.EncryptionReload, "encryption-provider-config-automatic-reload", c.EncryptionReload, "take over changes of the encryption configuration")
 	f.StringVar(&c.AuditPolicy, "audit-policy-file", c.AuditPolicy, "what the audit log holds")
 	f.StringVar(&c.AuditLog, "audit-log-path", c.AuditLog, "file of the audit log; - for the standard output")
 	f.IntVar(&c.AuditMaxSize, "audit-log-maxsize", c.AuditMaxSize, "megabytes after which a new audit log begins")
@@ -221,6 +229,9 @@ func (c *Config) check() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return fmt.Errorf("--tls-cert-file and --tls-private-key-file go together")
+	}
+	if c.EncryptionReload && c.EncryptionConfig == "" {
+		return fmt.Errorf("--encryption-provider-config-automatic-reload needs --encryption-provider-config")
 	}
 	if len(c.ServiceAccountIssuers) == 0 {
 		return fmt.Errorf("--service-account-issuer is missing")

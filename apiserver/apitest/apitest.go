@@ -141,7 +141,8 @@ func (s *Server) waitReady() {
 	client := s.Client().Discovery().RESTClient()
 	deadline := time.Now().Add(startup)
 	for {
-		body, err := client.Get().AbsPath("/readyz").Param("verbose", "").Do(context.Background()).Raw()
+		// A server may be started without its key management plugin: how it copes is a test.
+		body, err := client.Get().AbsPath("/readyz").Param("verbose", "").Param("exclude", "kms-providers").Do(context.Background()).Raw()
 		if err == nil {
 			return
 		}

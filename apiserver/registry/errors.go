@@ -33,6 +33,8 @@ func fromStorage(err error, doing string, gr schema.GroupResource, name string) 
 	case errors.Is(err, storage.ErrTooLarge):
 		// Upstream passes on etcd's words, and tools look for them.
 		return storage.ErrTooLarge
+	case errors.Is(err, storage.ErrTransform):
+		return apierrors.NewInternalError(err)
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, storage.ErrTimeout), errors.Is(err, context.DeadlineExceeded):

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,8 @@ type Registry struct {
 	cfg       Config
 	admission atomic.Pointer[admission.Interface]
 	services  sync.Map // name -> any
+	// prefixes finds the kind of a key: prefix -> schema.GroupResource. Internal and virtual kinds have none.
+	prefixes sync.Map
 
 	mu sync.RWMutex
 	// resources by group and resource, versions by group, version and resource.
@@ -109,6 +112,9 @@ func (r *Registry) AddWith(kind *kinds.Kind, fields *ownership.Factory) *Resourc
 	if kind.Internal {
 		return res
 	}
+	if !kind.Virtual {
+		r.prefixes.Store(kind.KeyPrefix(""), kind.GroupResource())
+	}
 	for i := range kind.Served {
 		v := &kind.Served[i]
 		r.versions[v.GVK.GroupVersion().WithResource(kind.Resource)] = served{res, v}
@@ -133,6 +139,9 @@ func (r *Registry) forget(gr schema.GroupResource) {
 		return
 	}
 	delete(r.resources, gr)
+	if !old.Kind.Virtual {
+		r.prefixes.Delete(old.Kind.KeyPrefix(""))
+	}
 	for i := range old.Kind.Served {
 		delete(r.versions, old.Kind.Served[i].GVK.GroupVersion().WithResource(old.Kind.Resource))
 	}
@@ -151,6 +160,20 @@ func (r *Registry) Resource(gr schema.GroupResource) *Resource {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.resources[gr]
+}
+
+// AtKey says whose key in etcd that is; false for keys of no resource of the API.
+func (r *Registry) AtKey(key string) (schema.GroupResource, bool) {
+	for cut := key; ; {
+		i := strings.LastIndexByte(strings.TrimSuffix(cut, "/"), '/')
+		if i < 0 {
+			return schema.GroupResource{}, false
+		}
+		cut = cut[:i+1]
+		if gr, ok := r.prefixes.Load(cut); ok {
+			return gr.(schema.GroupResource), true
+		}
+	}
 }
 
 // Kinds are the kinds that are served now, in no order.

@@ -377,7 +377,13 @@ func (res *Resource) replace(ctx context.Context, w *Write, current *watchcache.
 		return Result{}, false, err
 	}
 	if bytes.Equal(value, current.Stored()) {
-		return Result{Cached: current}, true, nil
+		stale, err := res.registry.cfg.Store.Stale(ctx, current.Key)
+		if err != nil {
+			return Result{}, false, fromStorage(err, "update", res.groupResource(w), w.Name)
+		}
+		if !stale {
+			return Result{Cached: current}, true, nil
+		}
 	}
 	if w.DryRun {
 		m.SetResourceVersion(version)

@@ -27,7 +27,19 @@ var (
 	ErrTimeout = errors.New("etcd did not answer in time")
 	// ErrUnavailable: etcd refused, or cannot be reached. A write has not happened: 503.
 	ErrUnavailable = errors.New("etcd is unavailable")
+	// ErrTransform: the value cannot be encrypted or decrypted. That may pass, with a plugin that answers again or another
+	// configuration.
+	ErrTransform = errors.New("value cannot be encrypted or decrypted")
 )
+
+// unreadable reads as its reason alone, as with upstream.
+type unreadable struct{ reason error }
+
+func transformError(err error) error { return &unreadable{err} }
+
+func (e *unreadable) Error() string        { return e.reason.Error() }
+func (e *unreadable) Unwrap() error        { return e.reason }
+func (e *unreadable) Is(target error) bool { return target == ErrTransform }
 
 // Conflict says that a key is not at the revision that a write expected.
 type Conflict struct {

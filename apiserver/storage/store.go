@@ -19,6 +19,18 @@ type KV struct {
 	Revision, Created int64
 	// Lease is the lease that will delete the key; 0 for none.
 	Lease int64
+	// Err, of class ErrTransform, says why Value is still what etcd holds: nobody here can decrypt it.
+	Err error
+}
+
+// Transformer changes values on their way to etcd and back. It is safe for concurrent use.
+type Transformer interface {
+	// Applies says whether values of a key are changed at all.
+	Applies(key string) bool
+	// Seal makes what is stored. place is the key in etcd, to which the value may be bound.
+	Seal(ctx context.Context, key, place string, plain []byte) ([]byte, error)
+	// Open is the way back, and says whether Seal would make something else of the value today.
+	Open(ctx context.Context, key, place string, sealed []byte) (plain []byte, stale bool, err error)
 }
 
 // Config of a Store. The zero value is right for most.
@@ -31,6 +43,8 @@ type Config struct {
 	// Watches, if set, is the client whose connection carries watches, so that a long list does not delay them.
 	// Default: the client of everything else.
 	Watches *clientv3.Client
+	// Transform, if set, encrypts what is stored.
+	Transform Transformer
 }
 
 const registry = "/registry"
@@ -83,15 +97,58 @@ func (s *Store) out(key []byte) string {
 	return registry + strings.TrimPrefix(string(key), s.cfg.Prefix)
 }
 
-func (s *Store) kv(kv *mvccpb.KeyValue) KV {
-	return KV{Key: s.out(kv.Key), Value: kv.Value, Revision: kv.ModRevision, Created: kv.CreateRevision, Lease: kv.Lease}
+func (s *Store) kv(ctx context.Context, kv *mvccpb.KeyValue) KV {
+	out := KV{Key: s.out(kv.Key), Value: kv.Value, Revision: kv.ModRevision, Created: kv.CreateRevision, Lease: kv.Lease}
+	if s.cfg.Transform != nil && len(kv.Value) > 0 {
+		plain, _, err := s.cfg.Transform.Open(ctx, out.Key, string(kv.Key), kv.Value)
+		if err != nil {
+			out.Err = transformError(err)
+		} else {
+			out.Value = plain
+		}
+	}
+	return out
+}
+
+// seal is the value to store under a key.
+func (s *Store) seal(ctx context.Context, key string, value []byte) ([]byte, error) {
+	if s.cfg.Transform == nil {
+		return value, nil
+	}
+	sealed, err := s.cfg.Transform.Seal(ctx, key, s.in(key), value)
+	if err != nil {
+		return nil, transformError(err)
+	}
+	return sealed, nil
+}
+
+// Stale says whether a key's value, as it is in etcd now, would be stored differently today: encrypted with another key.
+// Then it shall be written even if nothing changes. It costs a read where values are encrypted, and nothing elsewhere.
+func (s *Store) Stale(ctx context.Context, key string) (bool, error) {
+	if s.cfg.Transform == nil || !s.cfg.Transform.Applies(key) {
+		return false, nil
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	resp, err := s.client.Get(ctx, s.in(key))
+	if err != nil {
+		return false, classify(err, "get", key)
+	}
+	if len(resp.Kvs) == 0 {
+		return false, nil
+	}
+	_, stale, err := s.cfg.Transform.Open(ctx, key, s.in(key), resp.Kvs[0].Value)
+	if err != nil {
+		return false, transformError(err)
+	}
+	return stale, nil
 }
 
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.cfg.Timeout)
 }
 
-// Get reads a key as fresh as the last acknowledged write.
+// Get reads a key as fresh as the last acknowledged write. A value that cannot be decrypted is an error, and comes as it is.
 func (s *Store) Get(ctx context.Context, key string) (KV, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -102,7 +159,8 @@ func (s *Store) Get(ctx context.Context, key string) (KV, error) {
 	if len(resp.Kvs) == 0 {
 		return KV{}, fmt.Errorf("get %s: %w", key, ErrNotFound)
 	}
-	return s.kv(resp.Kvs[0]), nil
+	kv := s.kv(ctx, resp.Kvs[0])
+	return kv, kv.Err
 }
 
 // Create writes a key that must not exist. With ttl > 0, in seconds, the key lives about that long.
@@ -124,7 +182,7 @@ func (s *Store) Update(ctx context.Context, key string, value []byte, expected, 
 		return 0, err
 	}
 	if !resp.Succeeded {
-		return 0, s.conflict(key, resp)
+		return 0, s.conflict(ctx, key, resp)
 	}
 	return resp.Header.Revision, nil
 }
@@ -138,13 +196,17 @@ func (s *Store) Delete(ctx context.Context, key string, expected int64) (int64, 
 		return 0, err
 	}
 	if !resp.Succeeded {
-		return 0, s.conflict(key, resp)
+		return 0, s.conflict(ctx, key, resp)
 	}
 	return resp.Header.Revision, nil
 }
 
 func (s *Store) put(ctx context.Context, doing, key string, expected int64, value []byte, ttl int64) (*clientv3.TxnResponse, error) {
 	at := s.in(key)
+	value, err := s.seal(ctx, key, value)
+	if err != nil {
+		return nil, err
+	}
 	for attempt := 0; ; attempt++ {
 		var opts []clientv3.OpOption
 		var lease clientv3.LeaseID
@@ -177,10 +239,10 @@ func (s *Store) txn(ctx context.Context, doing, key string, expected int64, then
 	return resp, classify(err, doing, key)
 }
 
-func (s *Store) conflict(key string, resp *clientv3.TxnResponse) *Conflict {
+func (s *Store) conflict(ctx context.Context, key string, resp *clientv3.TxnResponse) *Conflict {
 	e := &Conflict{Key: key}
 	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
-		kv := s.kv(kvs[0])
+		kv := s.kv(ctx, kvs[0])
 		e.Current = &kv
 	}
 	return e
@@ -217,7 +279,7 @@ func (s *Store) Page(ctx context.Context, prefix, from string, limit, revision i
 		page.Revision = resp.Header.Revision
 	}
 	for i, kv := range resp.Kvs {
-		page.KVs[i] = s.kv(kv)
+		page.KVs[i] = s.kv(ctx, kv)
 	}
 	return page, nil
 }

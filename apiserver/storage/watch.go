@@ -82,10 +82,10 @@ func (w *Stream) Next(ctx context.Context) (Batch, error) {
 		}
 		for i, e := range resp.Events {
 			c := &batch.Changes[i]
-			c.KV = w.store.kv(e.Kv)
+			c.KV = w.store.kv(w.ctx, e.Kv)
 			c.Deleted = e.Type == clientv3.EventTypeDelete
 			if e.PrevKv != nil {
-				prev := w.store.kv(e.PrevKv)
+				prev := w.store.kv(w.ctx, e.PrevKv)
 				c.Before = &prev
 			}
 		}

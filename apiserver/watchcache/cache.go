@@ -26,6 +26,8 @@ type Cache struct {
 
 	// state is nil until the kind is loaded for the first time.
 	state atomic.Pointer[state]
+	// hasLocked says that a value could not be decrypted since the last load.
+	hasLocked atomic.Bool
 
 	// applying is held while changes are applied, and while the result of a load is put in place.
 	applying sync.Mutex
@@ -163,8 +165,8 @@ func (c *Cache) change(s *state, ch *storage.Change) *event {
 		c.unset(s, e.before)
 	} else {
 		if e.object = c.pending.take(ch); e.object == nil {
-			e.object = decodeObject(&c.Resource, ch.Key, ch.Value, ch.Revision, e.before)
-			c.hub.complain(e.object)
+			e.object = objectOf(&c.Resource, &ch.KV, e.before)
+			c.complain(e.object)
 		}
 		c.set(s, e.before, e.object)
 	}
@@ -311,6 +313,7 @@ func (c *Cache) load(ctx context.Context, generation int) error {
 	var objects []*Object
 	var revision int64
 	size := 0
+	c.hasLocked.Store(false)
 	for from := ""; ; {
 		page, err := c.hub.cfg.Store.Page(ctx, c.Prefix, from, loadPage, revision)
 		if err != nil {
@@ -318,11 +321,12 @@ func (c *Cache) load(ctx context.Context, generation int) error {
 		}
 		revision = page.Revision
 		var before *Object
-		for _, kv := range page.KVs {
+		for i := range page.KVs {
+			kv := &page.KVs[i]
 			// A neighbour often has the same labels and fields; what is equal is kept once.
-			o := decodeObject(&c.Resource, kv.Key, kv.Value, kv.Revision, nil)
+			o := objectOf(&c.Resource, kv, nil)
 			o.shareWith(before)
-			c.hub.complain(o)
+			c.complain(o)
 			objects, before = append(objects, o), o
 			size += len(kv.Value)
 		}

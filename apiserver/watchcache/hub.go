@@ -68,11 +68,13 @@ type Hub struct {
 	stopped chan struct{}
 	// lost is told by whoever finds that etcd's history is not the one that was followed.
 	lost chan struct{}
+	// reread asks for another look at values that could not be decrypted.
+	reread chan struct{}
 }
 
 // NewHub makes a hub. Kinds may be added before and while it runs.
 func NewHub(cfg Config) *Hub {
-	h := &Hub{cfg: cfg.withDefaults(), lost: make(chan struct{}, 1), stopped: make(chan struct{})}
+	h := &Hub{cfg: cfg.withDefaults(), lost: make(chan struct{}, 1), stopped: make(chan struct{}), reread: make(chan struct{}, 1)}
 	h.caches.Store(&map[string]*Cache{})
 	h.waiters.asked = make(chan struct{}, 1)
 	return h
@@ -169,6 +171,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer h.tasks.Wait()
 	defer cancel()
 	h.tasks.Go(func() { h.sweep(ctx) })
+	h.tasks.Go(func() { h.unlock(ctx) })
 	for ctx.Err() == nil {
 		if err := h.restart(ctx); err != nil {
 			return nil // ctx has ended
@@ -366,9 +369,12 @@ func (h *Hub) future(ctx context.Context, revision int64) error {
 }
 
 // complain tells of an object that cannot be decoded.
-func (h *Hub) complain(o *Object) {
+func (c *Cache) complain(o *Object) {
+	if o.locked() {
+		c.hasLocked.Store(true)
+	}
 	if err := o.Err(); err != nil {
-		h.cfg.Log.Error("a stored object cannot be read; lists of its kind fail until it is repaired or deleted", "err", err)
+		c.hub.cfg.Log.Error("a stored object cannot be read; lists of its kind fail until it is repaired or deleted", "err", err)
 	}
 }
 

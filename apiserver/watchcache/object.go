@@ -7,11 +7,14 @@ import (
 	"sync/atomic"
 	"weak"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/skiff-project/skiff/apiserver/storage"
 )
 
 // Object is one revision of one object: what is needed to find and select it, and its bytes. It never changes and is
@@ -43,6 +46,8 @@ type Object struct {
 type decoded struct {
 	object runtime.Object
 	err    error
+	// locked says that the value could not be decrypted, which may change without a write (Hub.Reread).
+	locked bool
 }
 
 // encoding is the object in one form. lastUsed is the sweep (see sweep.go) before which it was last wanted.
@@ -94,6 +99,20 @@ func decodeObject(r *Resource, key string, stored []byte, revision int64, before
 	o.always = &decoded{err: fmt.Errorf("%s in etcd cannot be decoded: %w", key, err)}
 	return o
 }
+
+// objectOf is decodeObject for what came from storage, which may have failed to decrypt it.
+func objectOf(r *Resource, kv *storage.KV, before *Object) *Object {
+	if kv.Err == nil {
+		return decodeObject(r, kv.Key, kv.Value, kv.Revision, before)
+	}
+	o := &Object{Key: kv.Key, Revision: kv.Revision, codec: r.Codec, stored: kv.Value}
+	o.Namespace, o.Name = split(r, kv.Key)
+	o.always = &decoded{err: apierrors.NewInternalError(fmt.Errorf("unable to transform key %q: %w", kv.Key, kv.Err)), locked: true}
+	return o
+}
+
+// locked says that the value could not be decrypted.
+func (o *Object) locked() bool { return o.always != nil && o.always.locked }
 
 // split cuts a key into namespace and name, which share its memory.
 func split(r *Resource, key string) (namespace, name string) {

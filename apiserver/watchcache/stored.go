@@ -38,8 +38,7 @@ func listStored(ctx context.Context, store *storage.Store, r *Resource, q *query
 		revision = got.Revision
 		before := len(p.items)
 		for i := range got.KVs {
-			kv := &got.KVs[i]
-			if !p.add(decodeObject(r, kv.Key, kv.Value, kv.Revision, nil)) {
+			if !p.add(objectOf(r, &got.KVs[i], nil)) {
 				break
 			}
 		}

@@ -28,7 +28,7 @@ func (u *Uncached) Prepare(key string, stored []byte, obj runtime.Object) *Prepa
 // Get implements Reader.
 func (u *Uncached) Get(ctx context.Context, namespace, name string, fresh Fresh) (*Object, error) {
 	kv, err := u.hub.cfg.Store.Get(ctx, keyOf(&u.Resource, namespace, name))
-	if err != nil {
+	if err != nil && kv.Err == nil {
 		return nil, err
 	}
 	if fresh > 0 && kv.Revision < int64(fresh) {
@@ -36,7 +36,7 @@ func (u *Uncached) Get(ctx context.Context, namespace, name string, fresh Fresh)
 			return nil, errors.Join(err, tooLarge(int64(fresh), now))
 		}
 	}
-	o := decodeObject(&u.Resource, kv.Key, kv.Value, kv.Revision, nil)
+	o := objectOf(&u.Resource, &kv, nil)
 	return o, o.Err()
 }
 
@@ -206,10 +206,10 @@ func (w *storedWatcher) see(ch *storage.Change) {
 	}
 	var before, object *Object
 	if ch.Before != nil {
-		before = decodeObject(w.r, ch.Before.Key, ch.Before.Value, ch.Before.Revision, nil)
+		before = objectOf(w.r, ch.Before, nil)
 	}
 	if !ch.Deleted {
-		object = decodeObject(w.r, ch.Key, ch.Value, ch.Revision, before)
+		object = objectOf(w.r, &ch.KV, before)
 	}
 	if e, ok := w.filter.see(before, object, func() *Object { return before.as(ch.Revision) }); ok {
 		w.events = append(w.events, e)
