@@ -12,6 +12,8 @@ import (
 // Ingress routes HTTP from outside to Services.
 var Ingress = kinds.Define(kinds.Row[*networkingv1.Ingress]{
 	Resource: "ingresses", ShortNames: []string{"ing"}, Scope: kinds.Namespaced, EtcdPrefix: "ingress",
+	Validate: validateNewIngress, ValidateUpdate: validateIngressUpdate, Warnings: ingressWarnings,
+	ValidateStatus: validateIngressStatus, StatusWarnings: ingressStatusWarnings,
 	Columns: []kinds.Column[*networkingv1.Ingress]{
 		kinds.NameColumn[*networkingv1.Ingress](),
 		{Name: "Class", Description: "The name of the IngressClass resource that should be used for additional configuration",
@@ -34,7 +36,7 @@ func ingressClassText(i *networkingv1.Ingress) string {
 	if i.Spec.IngressClassName != nil {
 		return *i.Spec.IngressClassName
 	}
-	if class, ok := i.Annotations["kubernetes.io/ingress.class"]; ok {
+	if class, ok := i.Annotations[classAnnotation]; ok {
 		return class
 	}
 	return "<none>"
@@ -81,7 +83,7 @@ func addressText(points []networkingv1.IngressLoadBalancerIngress) string {
 // IngressClass names an ingress controller.
 var IngressClass = kinds.Define(kinds.Row[*networkingv1.IngressClass]{
 	Resource: "ingressclasses", Generation: kinds.GenerationAlways,
-	Default: defaultIngressClass,
+	Default: defaultIngressClass, Validate: validateIngressClass, ValidateUpdate: validateIngressClassUpdate, Revalidate: true,
 	Columns: []kinds.Column[*networkingv1.IngressClass]{
 		kinds.NameColumn[*networkingv1.IngressClass](),
 		{Name: "Controller", Description: "Controller that is responsible for handling this class",
@@ -104,7 +106,7 @@ var IngressClass = kinds.Define(kinds.Row[*networkingv1.IngressClass]{
 // NetworkPolicy says which traffic pods accept and send.
 var NetworkPolicy = kinds.Define(kinds.Row[*networkingv1.NetworkPolicy]{
 	Resource: "networkpolicies", ShortNames: []string{"netpol"}, Scope: kinds.Namespaced, Generation: kinds.GenerationAlways,
-	Default: defaultNetworkPolicy,
+	Default: defaultNetworkPolicy, Validate: validateNewPolicy, ValidateUpdate: validatePolicyUpdate, Warnings: policyWarnings,
 	Columns: []kinds.Column[*networkingv1.NetworkPolicy]{
 		kinds.NameColumn[*networkingv1.NetworkPolicy](),
 		{Name: "Pod-Selector", Description: kinds.Doc(networkingv1.NetworkPolicySpec{}, "podSelector"),

@@ -12,6 +12,7 @@ import (
 // ServiceCIDR is a range that Services get their addresses from.
 var ServiceCIDR = kinds.Define(kinds.Row[*networkingv1.ServiceCIDR]{
 	Resource: "servicecidrs", Generation: kinds.GenerationNever, StatusResetsMeta: true, StatusResets: []string{"spec", "metadata"},
+	Validate: validateServiceCIDR, ValidateUpdate: validateServiceCIDRUpdate,
 	Columns: []kinds.Column[*networkingv1.ServiceCIDR]{
 		kinds.NameColumn[*networkingv1.ServiceCIDR](),
 		{Name: "CIDRs", Description: kinds.Doc(networkingv1.ServiceCIDRSpec{}, "cidrs"),
@@ -22,7 +23,8 @@ var ServiceCIDR = kinds.Define(kinds.Row[*networkingv1.ServiceCIDR]{
 
 // IPAddress is one address in use; its name is the address.
 var IPAddress = kinds.Define(kinds.Row[*networkingv1.IPAddress]{
-	Resource: "ipaddresses", ShortNames: []string{"ip"}, Name: kinds.AnyName,
+	Resource: "ipaddresses", ShortNames: []string{"ip"}, Name: addressName,
+	Validate: validateIPAddress, ValidateUpdate: validateIPAddressUpdate,
 	Columns: []kinds.Column[*networkingv1.IPAddress]{
 		kinds.NameColumn[*networkingv1.IPAddress](),
 		{Name: "ParentRef", Description: kinds.Doc(networkingv1.IPAddressSpec{}, "parentRef"),

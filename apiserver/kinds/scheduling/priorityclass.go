@@ -12,7 +12,8 @@ import (
 // PriorityClass names a priority of pods.
 var PriorityClass = kinds.Define(kinds.Row[*schedulingv1.PriorityClass]{
 	Resource: "priorityclasses", ShortNames: []string{"pc"}, Generation: kinds.GenerationAlways,
-	Default: func(c *schedulingv1.PriorityClass) { fill.Nil(&c.PreemptionPolicy, corev1.PreemptLowerPriority) },
+	Default:  func(c *schedulingv1.PriorityClass) { fill.Nil(&c.PreemptionPolicy, corev1.PreemptLowerPriority) },
+	Validate: validate, ValidateUpdate: validateUpdate,
 	Columns: []kinds.Column[*schedulingv1.PriorityClass]{
 		kinds.NameColumn[*schedulingv1.PriorityClass](),
 		{Name: "Value", Type: "integer", Description: kinds.Doc(schedulingv1.PriorityClass{}, "value"),

@@ -10,7 +10,7 @@ import (
 // StorageClass names a way to make volumes.
 var StorageClass = kinds.Define(kinds.Row[*storagev1.StorageClass]{
 	Resource: "storageclasses", ReturnDeleted: true, ShortNames: []string{"sc"}, Generation: kinds.GenerationNever,
-	Default: defaultStorageClass,
+	Default: defaultStorageClass, Validate: validateStorageClass, ValidateUpdate: validateStorageClassUpdate, Revalidate: true, Warnings: storageClassWarnings,
 	Columns: storageClassColumns(),
 })
 
@@ -38,6 +38,7 @@ func storageClassColumns() []kinds.Column[*storagev1.StorageClass] {
 // VolumeAttributesClass names attributes that a volume may be given while it is in use.
 var VolumeAttributesClass = kinds.Define(kinds.Row[*storagev1.VolumeAttributesClass]{
 	Resource: "volumeattributesclasses", ReturnDeleted: true, ShortNames: []string{"vac"}, Generation: kinds.GenerationNever,
+	Validate: validateAttributesClass, ValidateUpdate: validateAttributesClassUpdate, Revalidate: true,
 	Columns: volumeAttributesClassColumns(),
 })
 

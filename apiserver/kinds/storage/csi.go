@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
@@ -11,8 +12,15 @@ import (
 
 // CSIDriver says what a volume driver needs of the cluster.
 var CSIDriver = kinds.Define(kinds.Row[*storagev1.CSIDriver]{
-	Resource: "csidrivers", ReturnDeleted: true, Generation: kinds.GenerationAlways,
-	Default: defaultCSIDriver,
+	Resource: "csidrivers", ReturnDeleted: true, NoUnconditionalUpdate: true,
+	// The first version has no number; what follows is counted.
+	Generation: kinds.GenerationOwn,
+	PrepareUpdate: func(_ *kinds.Request, d, old *storagev1.CSIDriver) {
+		if !apiequality.Semantic.DeepEqual(d.Spec, old.Spec) {
+			d.Generation = old.Generation + 1
+		}
+	},
+	Default: defaultCSIDriver, Validate: validateCSIDriver, ValidateUpdate: validateCSIDriverUpdate, Warnings: csiDriverWarnings,
 	Columns: csiDriverColumns(),
 })
 
@@ -56,7 +64,8 @@ func csiDriverColumns() []kinds.Column[*storagev1.CSIDriver] {
 
 // CSINode lists the drivers of a node.
 var CSINode = kinds.Define(kinds.Row[*storagev1.CSINode]{
-	Resource: "csinodes", ReturnDeleted: true, StatusResets: []string{"spec", "metadata"}, Generation: kinds.GenerationNever,
+	Resource: "csinodes", ReturnDeleted: true, StatusResets: []string{"spec", "metadata"}, StatusResetsMeta: true, Generation: kinds.GenerationNever,
+	NoUnconditionalUpdate: true, Validate: validateCSINode, ValidateUpdate: validateCSINodeUpdate, Revalidate: true, ValidateStatus: validateCSINodeStatus,
 	Columns: []kinds.Column[*storagev1.CSINode]{
 		kinds.NameColumn[*storagev1.CSINode](),
 		{Name: "Drivers", Type: "integer", Description: "Drivers indicates the number of CSI drivers registered on the node",
@@ -68,12 +77,14 @@ var CSINode = kinds.Define(kinds.Row[*storagev1.CSINode]{
 // CSIStorageCapacity says how much room a class has in a part of the cluster.
 var CSIStorageCapacity = kinds.Define(kinds.Row[*storagev1.CSIStorageCapacity]{
 	Resource: "csistoragecapacities", Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
+	NoUnconditionalUpdate: true, Validate: validateCapacity, ValidateUpdate: validateCapacityUpdate, Warnings: capacityWarnings,
 	Columns: kinds.PlainColumns[*storagev1.CSIStorageCapacity](),
 })
 
 // VolumeAttachment asks for a volume to be attached to a node.
 var VolumeAttachment = kinds.Define(kinds.Row[*storagev1.VolumeAttachment]{
-	Resource: "volumeattachments", ReturnDeleted: true, StatusResets: []string{"spec", "metadata"}, Generation: kinds.GenerationNever,
+	Resource: "volumeattachments", ReturnDeleted: true, StatusResets: []string{"spec", "metadata"}, StatusResetsMeta: true, Generation: kinds.GenerationNever,
+	NoUnconditionalUpdate: true, Validate: validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentUpdate,
 	Columns: volumeAttachmentColumns(),
 })
 

@@ -19,6 +19,7 @@ func defaultCSIDriver(d *storagev1.CSIDriver) {
 	fill.Nil(&d.Spec.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
 	fill.Nil(&d.Spec.RequiresRepublish, false)
 	fill.Nil(&d.Spec.SELinuxMount, false)
+	fill.Nil(&d.Spec.PreventPodSchedulingIfMissing, false)
 	if len(d.Spec.VolumeLifecycleModes) == 0 {
 		d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 	}

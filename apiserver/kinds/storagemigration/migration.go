@@ -11,6 +11,7 @@ import (
 var StorageVersionMigration = kinds.Define(kinds.Row[*migrationv1.StorageVersionMigration]{
 	Resource: "storageversionmigrations", StorageVersion: "v1beta1", Generation: kinds.GenerationNever,
 	NoUnconditionalUpdate: true, StatusResetsMeta: true, StatusResets: []string{"metadata", "spec"},
+	Validate: validate, ValidateUpdate: validateUpdate, Revalidate: true, ValidateStatus: validateStatus,
 	Columns: []kinds.Column[*migrationv1.StorageVersionMigration]{
 		{Name: "Name", Description: kinds.Doc(metav1.ObjectMeta{}, "name"),
 			Cell: func(m *migrationv1.StorageVersionMigration) any { return m.Name }},
