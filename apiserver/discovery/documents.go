@@ -115,22 +115,30 @@ func (r Resource) aggregated() apidiscoveryv2.APIResourceDiscovery {
 	k := r.Kind
 	out := apidiscoveryv2.APIResourceDiscovery{Resource: k.Resource, SingularResource: k.Singular, Verbs: k.Verbs,
 		ShortNames: k.ShortNames, Categories: k.Categories, Scope: apidiscoveryv2.ScopeCluster,
-		ResponseKind: &metav1.GroupVersionKind{Kind: r.Version.GVK.Kind}}
+		ResponseKind: r.responseKind(schema.GroupVersionKind{Kind: r.Version.GVK.Kind})}
 	if k.Scope == kinds.Namespaced {
 		out.Scope = apidiscoveryv2.ScopeNamespace
 	}
 	for _, name := range r.subresources() {
-		sub := k.Subresources[name]
+		sub := k.Subresource(r.Version, name)
 		gvk := r.foreign(sub)
 		out.Subresources = append(out.Subresources, apidiscoveryv2.APISubresourceDiscovery{Subresource: name, Verbs: sub.Verbs,
-			ResponseKind: &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}})
+			ResponseKind: r.responseKind(gvk)})
 	}
 	return out
 }
 
+// responseKind is a kind with group and version where those are not the resource's, and always for custom resources.
+func (r Resource) responseKind(gvk schema.GroupVersionKind) *metav1.GroupVersionKind {
+	if r.Kind.Custom && gvk.GroupVersion().Empty() {
+		gvk.Group, gvk.Version = r.Version.GVK.Group, r.Version.GVK.Version
+	}
+	return &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}
+}
+
 func (r Resource) subresources() []string {
 	var out []string
-	for name := range r.Kind.Subresources {
+	for name := range r.Kind.SubresourcesOf(r.Version) {
 		out = append(out, name)
 	}
 	slices.Sort(out)
@@ -163,7 +171,7 @@ func resourceList(group string, v GroupVersion) *metav1.APIResourceList {
 		}
 		out.APIResources = append(out.APIResources, res)
 		for _, name := range r.subresources() {
-			sub := k.Subresources[name]
+			sub := k.Subresource(r.Version, name)
 			gvk := r.foreign(sub)
 			out.APIResources = append(out.APIResources, metav1.APIResource{Name: k.Resource + "/" + name, Namespaced: res.Namespaced,
 				Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind, Verbs: sub.Verbs})

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,6 +48,10 @@ type Kind struct {
 	Stored Version
 	// StoredJSON says that values in etcd are JSON; otherwise they are in the protobuf envelope.
 	StoredJSON bool
+	// AlsoStored are versions that are neither served nor written but in which older values may be.
+	AlsoStored []Version
+	// Custom says that a CustomResourceDefinition made the kind. Its objects are unstructured.
+	Custom bool
 
 	New     func() runtime.Object
 	NewList func() runtime.Object
@@ -136,6 +141,45 @@ type Version struct {
 	FieldAliases map[string]string
 	// Deprecated is a Warning that every request for this version is answered with.
 	Deprecated string
+
+	// What follows is for kinds whose versions differ in what they do: custom resources. All of it may be nil.
+
+	// Finish completes an object of this version that a client sent: unknown fields go, defaults come. It returns the
+	// unknown fields as strict decoding reports them, if strict. An error says that the object cannot be read.
+	Finish func(obj runtime.Object, strict bool) (unknown []error, err error)
+	// Thaw completes an object of this version that was read from etcd, before it is converted.
+	Thaw func(obj runtime.Object) error
+	// Default fills in what the outcome of an apply lacks.
+	Default func(obj runtime.Object)
+	// Subresources takes the place of the kind's, Resets that of the kind's with it.
+	Subresources map[string]*Subresource
+	Resets       []string
+	// Columns and Cells take the place of the kind's. Cells is given an object of the hub type.
+	Columns []ColumnDefinition
+	Cells   func(obj runtime.Object) []any
+	// Schemas describe the version in OpenAPI, where the compiled-in definitions do not.
+	Schemas *Schemas
+}
+
+// Schemas are the OpenAPI definitions of one version of a kind.
+type Schemas struct {
+	// Object and List are the definitions' names.
+	Object, List string
+	// Hash changes whenever a definition would.
+	Hash string
+	// Make returns the definitions by name, as JSON in the form of OpenAPI v3 or of version 2.
+	Make func(v2 bool) (map[string]json.RawMessage, error)
+}
+
+// Subresource finds what a version serves below its objects; nil if there is nothing of that name.
+func (k *Kind) Subresource(v *Version, name string) *Subresource { return k.SubresourcesOf(v)[name] }
+
+// SubresourcesOf are all that a version serves below its objects.
+func (k *Kind) SubresourcesOf(v *Version) map[string]*Subresource {
+	if v != nil && v.Subresources != nil {
+		return v.Subresources
+	}
+	return k.Subresources
 }
 
 // ColumnDefinition is metav1.TableColumnDefinition; the alias keeps rows short.
@@ -173,6 +217,10 @@ type UpdateDoor struct {
 
 // ScaleDoor reads and writes the replica count of the parent.
 type ScaleDoor struct {
+	// Path is where in the object the replicas wanted are; empty means spec.replicas.
+	Path []string
+	// Check says why an object has no scale; nil where all have one.
+	Check func(obj runtime.Object) error
 	// Get returns the replicas wanted, those that are there, and the pod selector as text.
 	Get func(obj runtime.Object) (spec, status int32, selector string)
 	// Set changes the replicas wanted.

@@ -138,7 +138,7 @@ func known(resources []discovery.Resource) bool {
 func describe(resources []discovery.Resource) string {
 	var out strings.Builder
 	for _, r := range resources {
-		fmt.Fprintln(&out, r.Kind.Resource, r.Kind.Scope, r.Kind.Verbs, len(r.Kind.Subresources))
+		fmt.Fprintln(&out, r.Kind.Resource, r.Kind.Scope, r.Kind.Verbs, len(r.Kind.SubresourcesOf(r.Version)))
 	}
 	return out.String()
 }

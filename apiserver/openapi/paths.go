@@ -83,8 +83,9 @@ func (b *pathBuilder) resource(r discovery.Resource) {
 	one := resourcePaths{pathBuilder: b, k: k, gvk: r.Version.GVK, name: b.model(r.Version.GVK), list: b.model(r.Version.GVK.GroupVersion().WithKind(r.Version.ListKind))}
 	one.collection()
 	one.item()
-	for _, name := range slices.Sorted(maps.Keys(k.Subresources)) {
-		one.subresource(name, k.Subresources[name])
+	subresources := k.SubresourcesOf(r.Version)
+	for _, name := range slices.Sorted(maps.Keys(subresources)) {
+		one.subresource(name, subresources[name])
 	}
 }
 

@@ -61,6 +61,7 @@ func (res *Resource) version(w *Write) *kinds.Version {
 // request is what the row's functions are told.
 func (res *Resource) request(verb string, w *Write) *kinds.Request {
 	req := &kinds.Request{Verb: verb, Subresource: w.Subresource, Namespace: w.Namespace, Name: w.Name, Now: res.registry.cfg.Now()}
+	req.GroupVersion = res.version(w).GVK.GroupVersion()
 	if w.User != nil {
 		req.User = *w.User
 	}

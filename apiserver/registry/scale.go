@@ -54,7 +54,7 @@ type asScale struct {
 	version *kinds.Version
 }
 
-func (v asScale) door() *kinds.ScaleDoor { return v.res.Kind.Subresources["scale"].Scale }
+func (v asScale) door() *kinds.ScaleDoor { return v.res.Kind.Subresource(v.version, "scale").Scale }
 
 func (v asScale) target() wire.Target { return wire.TargetOf(&scaleKind.Served[0]) }
 
@@ -97,9 +97,25 @@ func (res *Resource) scaleTracker() ownership.Tracker {
 func (v asScale) fieldsOf(m metav1.Object) *managedfields.ScaleHandler {
 	mappings := managedfields.ResourcePathMappings{}
 	for i := range v.res.Kind.Served {
-		mappings[v.res.Kind.Served[i].GVK.GroupVersion().String()] = fieldpath.MakePathOrDie("spec", "replicas")
+		served := &v.res.Kind.Served[i]
+		var path fieldpath.Path
+		if s := v.res.Kind.Subresource(served, "scale"); s != nil && s.Scale != nil {
+			path = replicasPath(s.Scale)
+		}
+		mappings[served.GVK.GroupVersion().String()] = path
 	}
 	return managedfields.NewScaleHandler(m.GetManagedFields(), v.version.GVK.GroupVersion(), mappings)
+}
+
+func replicasPath(door *kinds.ScaleDoor) fieldpath.Path {
+	if len(door.Path) == 0 {
+		return fieldpath.MakePathOrDie("spec", "replicas")
+	}
+	var path fieldpath.Path
+	for _, name := range door.Path {
+		path = append(path, fieldpath.PathElement{FieldName: &name})
+	}
+	return path
 }
 
 // of is the Scale of an object.
@@ -128,9 +144,15 @@ func (v asScale) of(obj runtime.Object, withFields bool) (*autoscalingv1.Scale, 
 	return scale, nil
 }
 
-// ScaleOf is the Scale of an object.
-func (res *Resource) ScaleOf(obj runtime.Object) (*autoscalingv1.Scale, error) {
-	return asScale{res: res}.of(obj, false)
+// ScaleOf is the Scale of an object as a version shows it.
+func (res *Resource) ScaleOf(obj runtime.Object, version *kinds.Version) (*autoscalingv1.Scale, error) {
+	v := asScale{res, version}
+	if check := v.door().Check; check != nil {
+		if err := check(obj); err != nil {
+			return nil, err
+		}
+	}
+	return v.of(obj, false)
 }
 
 // UpdateScale replaces the Scale of an object; see Update.

@@ -101,7 +101,7 @@ func (res *Resource) track(u *updating, old, obj runtime.Object) runtime.Object 
 }
 
 func (res *Resource) door(w *Write) *kinds.UpdateDoor {
-	if s := res.Kind.Subresources[w.Subresource]; s != nil {
+	if s := res.Kind.Subresource(w.Version, w.Subresource); s != nil {
 		return s.Update
 	}
 	return nil

@@ -17,7 +17,7 @@ type asItself struct {
 }
 
 func (res *Resource) viewOf(w *Write) view {
-	if s := res.Kind.Subresources[w.Subresource]; s != nil && s.Scale != nil {
+	if s := res.Kind.Subresource(w.Version, w.Subresource); s != nil && s.Scale != nil {
 		return asScale{res, res.version(w)}
 	}
 	return asItself{res, res.version(w), w.Subresource}

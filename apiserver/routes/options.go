@@ -140,7 +140,7 @@ func (s *selection) narrow() {
 func (c *call) fieldName(label, value string) (string, string, error) {
 	kind := c.res.Kind
 	switch {
-	case label == "metadata.name", label == "metadata.namespace" && (len(kind.FieldNames) == 0 || bool(kind.Scope)):
+	case label == "metadata.name", label == "metadata.namespace" && (len(kind.FieldNames) == 0 && !kind.Custom || bool(kind.Scope)):
 		return label, value, nil
 	}
 	if hub, ok := c.version.FieldAliases[label]; ok {

@@ -48,7 +48,7 @@ func (c *call) getScale(accepted wire.Accepted, obj *watchcache.Object) {
 		c.fail(apierrors.NewInternalError(err))
 		return
 	}
-	scale, err := c.res.ScaleOf(shared)
+	scale, err := c.res.ScaleOf(shared, c.version)
 	if err != nil {
 		c.fail(err)
 		return

@@ -46,6 +46,8 @@ type Config struct {
 	// MinWatch is the least time that a watch without timeoutSeconds lasts; it ends at random within twice of it, so that
 	// clients do not come back all at once. Default 30 minutes.
 	MinWatch time.Duration
+	// CatchUp, if set, is called for a resource that is not served here: another API server may serve it already.
+	CatchUp func(ctx context.Context, gr schema.GroupResource)
 	// Observe, if set, is told of events that were sent to watchers.
 	Observe func(gvr schema.GroupVersionResource, events, bytes int)
 	Log     *slog.Logger
@@ -94,6 +96,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	gvr := schema.GroupVersionResource{Group: info.Group, Version: info.Version, Resource: info.Resource}
 	res, version := h.Registry.Lookup(gvr)
+	if res == nil && h.CatchUp != nil {
+		h.CatchUp(r.Context(), gvr.GroupResource())
+		res, version = h.Registry.Lookup(gvr)
+	}
 	if res == nil {
 		if !h.Registry.Serves(gvr.GroupVersion()) {
 			notFoundPage(w)
@@ -223,7 +229,7 @@ func (c *call) routeItem() (func(), error) {
 }
 
 func (c *call) routeSubresource() (func(), error) {
-	c.sub = c.res.Kind.Subresources[c.info.Subresource]
+	c.sub = c.res.Kind.Subresource(c.version, c.info.Subresource)
 	if c.sub == nil || len(c.info.Parts) > 3 && c.sub.Connect != "proxy" {
 		return nil, noSuchResource()
 	}
@@ -291,6 +297,9 @@ func (c *call) accepted() (wire.Accepted, bool) {
 
 func (c *call) offer() wire.Offer {
 	offer := c.res.Codec.Offer()
+	if c.sub != nil && c.sub.Scale != nil {
+		return registry.ScaleCodec.Offer()
+	}
 	if c.sub != nil && c.sub.Create != nil {
 		offer.Table = false
 	}

@@ -50,7 +50,9 @@ func NewCodec(kind *kinds.Kind) *Codec {
 	for i := range kind.Served {
 		c.served = append(c.served, newServed(&kind.Served[i]))
 	}
-	_, c.Text = kind.New().(*unstructured.Unstructured)
+	if !kind.Virtual {
+		_, c.Text = kind.New().(*unstructured.Unstructured)
+	}
 	return c
 }
 
@@ -153,6 +155,11 @@ func (c *Codec) decodeStored(stored []byte) (runtime.Object, error) {
 		return nil, err
 	}
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	if v.Thaw != nil {
+		if err := v.Thaw(obj); err != nil {
+			return nil, err
+		}
+	}
 	return c.toHub(obj, v)
 }
 
@@ -165,6 +172,11 @@ func (c *Codec) versionOf(gvk schema.GroupVersionKind) *kinds.Version {
 	for i := range c.served {
 		if c.served[i].GVK == gvk {
 			return c.served[i].Version
+		}
+	}
+	for i := range c.kind.AlsoStored {
+		if c.kind.AlsoStored[i].GVK == gvk {
+			return &c.kind.AlsoStored[i]
 		}
 	}
 	if c.Text || gvk.Kind != c.kind.GVK.Kind || !kinds.Scheme.Recognizes(gvk) {

@@ -34,11 +34,13 @@ type Target struct {
 	New func() runtime.Object
 	// Internal is the name of upstream's internal type in messages ("core.Pod").
 	Internal string
+	// Finish is kinds.Version's.
+	Finish func(obj runtime.Object, strict bool) (unknown []error, err error)
 }
 
 // TargetOf is the target for bodies of a kind in one of its versions.
 func TargetOf(v *kinds.Version) Target {
-	return Target{GVK: v.GVK, New: v.New, Internal: internalName(v.GVK)}
+	return Target{GVK: v.GVK, New: v.New, Internal: internalName(v.GVK), Finish: v.Finish}
 }
 
 // Decode reads an object. The object has its apiVersion and kind set. strict lists what strict decoding found; it is no
@@ -89,6 +91,9 @@ func decode(b Body, t Target) (runtime.Object, schema.GroupVersionKind, []error,
 // else, or cannot be read, is it looked at again for what it is.
 func decodeJSON(data []byte, t Target, strict bool) (runtime.Object, schema.GroupVersionKind, []error, error) {
 	obj := t.New()
+	if u, custom := obj.(*unstructured.Unstructured); custom {
+		return decodeCustom(data, u, t, strict)
+	}
 	found, decodeErr := unmarshal(data, obj, strict)
 	if decodeErr == nil {
 		gvk := obj.GetObjectKind().GroupVersionKind()
@@ -120,6 +125,31 @@ func decodeJSON(data []byte, t Target, strict bool) (runtime.Object, schema.Grou
 		return nil, gvk, nil, notConvertible(gvk, t)
 	}
 	return other, gvk, found, nil
+}
+
+// decodeCustom reads a custom resource. Upstream does not complete what such a body leaves out about itself; whether it
+// is of the right version and kind is looked at later.
+func decodeCustom(data []byte, obj *unstructured.Unstructured, t Target, strict bool) (runtime.Object, schema.GroupVersionKind, []error, error) {
+	said, err := serializerjson.DefaultMetaFactory.Interpret(data)
+	if err != nil {
+		return nil, schema.GroupVersionKind{}, nil, err
+	}
+	found, err := unmarshal(data, obj, strict)
+	if err != nil {
+		return nil, complete(*said, t.GVK), nil, err
+	}
+	gvk := obj.GroupVersionKind()
+	if gvk.Kind == "" {
+		return nil, gvk, nil, runtime.NewMissingKindErr(string(data))
+	}
+	if t.Finish != nil {
+		unknown, err := t.Finish(obj, strict)
+		if err != nil {
+			return nil, gvk, nil, err
+		}
+		found = append(found, unknown...)
+	}
+	return obj, gvk, found, nil
 }
 
 func unmarshal(data []byte, into runtime.Object, strict bool) ([]error, error) {
@@ -155,12 +185,6 @@ func complete(gvk, defaults schema.GroupVersionKind) schema.GroupVersionKind {
 func sibling(gvk schema.GroupVersionKind, t Target) (runtime.Object, error) {
 	if gvk.Version == "" {
 		return nil, runtime.NewMissingVersionErr(gvk.String())
-	}
-	if _, ok := t.New().(*unstructured.Unstructured); ok {
-		if gvk.GroupKind() == t.GVK.GroupKind() {
-			return &unstructured.Unstructured{}, nil
-		}
-		return nil, fmt.Errorf("%s is not %s", gvk, t.GVK)
 	}
 	obj, err := kinds.Scheme.New(gvk)
 	if err != nil {

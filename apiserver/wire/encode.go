@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
@@ -70,6 +71,9 @@ func Encode(obj runtime.Object, format Format) ([]byte, error) {
 func encodeJSON(obj any) ([]byte, error) {
 	buf := getBuffer()
 	defer putBuffer(buf)
+	if u, custom := obj.(*unstructured.Unstructured); custom {
+		obj = u.Object // its own MarshalJSON encodes the same twice
+	}
 	if err := json.NewEncoder(buf).Encode(obj); err != nil {
 		return nil, err
 	}

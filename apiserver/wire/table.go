@@ -74,7 +74,7 @@ func (c *Codec) LooseTable(objects []runtime.Object, as schema.GroupVersion, gv 
 }
 
 func tableOfItems[T item](c *Codec, objects []T, as schema.GroupVersion, gv schema.GroupVersion, opts TableOptions, listMeta ListMeta) ([]byte, error) {
-	return c.table(len(objects), as, opts, listMeta, func(i int) (runtime.Object, rawObject, error) {
+	return c.table(len(objects), as, gv, opts, listMeta, func(i int) (runtime.Object, rawObject, error) {
 		obj, err := objects[i].Shared()
 		if err != nil || opts.Include == metav1.IncludeNone {
 			return obj, nil, err
@@ -94,7 +94,7 @@ func (c *Codec) TableOfObject(obj runtime.Object, as schema.GroupVersion, gv sch
 	if err != nil {
 		return nil, NotAcceptable(fmt.Sprintf("%T has no table", obj))
 	}
-	return c.table(1, as, opts, ListMeta{ResourceVersion: m.GetResourceVersion()}, func(int) (runtime.Object, rawObject, error) {
+	return c.table(1, as, gv, opts, ListMeta{ResourceVersion: m.GetResourceVersion()}, func(int) (runtime.Object, rawObject, error) {
 		switch opts.Include {
 		case metav1.IncludeNone:
 			return obj, nil, nil
@@ -107,17 +107,21 @@ func (c *Codec) TableOfObject(obj runtime.Object, as schema.GroupVersion, gv sch
 	})
 }
 
-func (c *Codec) table(n int, as schema.GroupVersion, opts TableOptions, listMeta ListMeta, item func(int) (runtime.Object, rawObject, error)) ([]byte, error) {
+func (c *Codec) table(n int, as, gv schema.GroupVersion, opts TableOptions, listMeta ListMeta, item func(int) (runtime.Object, rawObject, error)) ([]byte, error) {
 	t := tableOf{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: as.String()}, ListMeta: listMeta, Rows: make([]row, n)}
+	columns, cells := c.kind.Columns, c.kind.Cells
+	if v, err := c.version(gv); err == nil && v.Cells != nil {
+		columns, cells = v.Columns, v.Cells
+	}
 	if !opts.NoHeaders {
-		t.Columns = c.kind.Columns
+		t.Columns = columns
 	}
 	for i := range n {
 		obj, raw, err := item(i)
 		if err != nil {
 			return nil, err
 		}
-		t.Rows[i] = row{Cells: c.kind.Cells(obj), Object: raw}
+		t.Rows[i] = row{Cells: cells(obj), Object: raw}
 		if c.kind.RowConditions != nil {
 			t.Rows[i].Conditions = c.kind.RowConditions(obj)
 		}

@@ -33,8 +33,8 @@ type fast struct {
 
 // newFast is nil if the kind cannot be walked: custom resources have no Go type.
 func newFast(lib library, types managedfields.TypeConverter, kind *kinds.Kind, version *kinds.Version, subresource string, filter fieldpath.Filter) *fast {
-	resets := resetPaths(kind, subresource)
-	if version.GVK != kind.GVK {
+	resets := resetPaths(kind, version, subresource)
+	if kind.Custom || version.GVK != kind.GVK {
 		// Objects would have to be converted to be walked.
 		return nil
 	}

@@ -40,7 +40,7 @@ type Factory struct {
 // Tracker makes the tracker of a kind, version and subresource ("" for the main resource).
 func (f *Factory) Tracker(kind *kinds.Kind, version *kinds.Version, subresource string, convert Converter) (Tracker, error) {
 	c := &converter{kind: kind, convert: convert}
-	resets := resetFields(kind, subresource)
+	resets := resetFields(kind, version, subresource)
 	types := f.Types
 	if types == nil {
 		types = BuiltIn()
@@ -95,8 +95,8 @@ func (l *library) Apply(live runtime.Object, config *unstructured.Unstructured, 
 }
 
 // resetFields are the paths that a writer does not come to own, in every version of the kind.
-func resetFields(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
-	resets := resetPaths(kind, subresource)
+func resetFields(kind *kinds.Kind, version *kinds.Version, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
+	resets := resetPaths(kind, version, subresource)
 	if len(resets) == 0 {
 		return nil
 	}
@@ -112,9 +112,12 @@ func resetFields(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]
 	return out
 }
 
-func resetPaths(kind *kinds.Kind, subresource string) []string {
-	if s := kind.Subresources[subresource]; s != nil && s.Update != nil {
+func resetPaths(kind *kinds.Kind, version *kinds.Version, subresource string) []string {
+	if s := kind.Subresource(version, subresource); s != nil && s.Update != nil {
 		return s.Update.Resets
+	}
+	if version.Subresources != nil {
+		return version.Resets
 	}
 	return kind.Resets
 }
@@ -214,7 +217,14 @@ func (c *converter) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 
 // Default implements runtime.ObjectDefaulter for the outcome of an apply.
 func (c *converter) Default(in runtime.Object) {
-	if in.GetObjectKind().GroupVersionKind() == c.kind.GVK {
+	gvk := in.GetObjectKind().GroupVersionKind()
+	for i := range c.kind.Served {
+		if v := &c.kind.Served[i]; v.GVK == gvk && v.Default != nil {
+			v.Default(in)
+			return
+		}
+	}
+	if gvk == c.kind.GVK {
 		c.kind.Default(in)
 	}
 }
