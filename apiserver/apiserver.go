@@ -21,6 +21,7 @@ import (
 
 	"github.com/skiff-project/skiff/apiserver/admission"
 	"github.com/skiff-project/skiff/apiserver/authn"
+	"github.com/skiff-project/skiff/apiserver/authn/oidc"
 	"github.com/skiff-project/skiff/apiserver/authz"
 	"github.com/skiff-project/skiff/apiserver/bootstrap"
 	"github.com/skiff-project/skiff/apiserver/discovery"
@@ -48,6 +49,8 @@ type Server struct {
 	files     credentials
 	audit     *audit.Log
 	metrics   *prometheus.Registry
+	// tokens is nil if nobody else's tokens are taken.
+	tokens *oidc.Tokens
 }
 
 // New checks the configuration, makes what certificates are missing, and opens the listeners.
@@ -79,6 +82,9 @@ func New(cfg Config) (*Server, error) {
 		err = s.files.load(&s.cfg)
 	}
 	if err == nil {
+		err = s.openTokens()
+	}
+	if err == nil {
 		err = s.openAudit()
 	}
 	if err == nil {
@@ -88,6 +94,27 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// openTokens reads whose tokens are taken besides our own.
+func (s *Server) openTokens() (err error) {
+	if s.cfg.AuthenticationConfig == "" && !s.cfg.OIDC.Set() {
+		return nil
+	}
+	s.tokens, err = oidc.New(oidc.Config{File: s.cfg.AuthenticationConfig, Flags: s.cfg.OIDC, Every: s.cfg.AuthenticationEvery,
+		Own: s.cfg.ServiceAccountIssuers, Metrics: s.metrics, Log: s.log})
+	if err == nil && s.tokens.DecidesAnonymous() && !s.cfg.Anonymous {
+		return errors.New("--anonymous-auth flag cannot be set when anonymous field is configured in AuthenticationConfiguration file")
+	}
+	return err
+}
+
+// anonymous says whether a path is open to requests without credentials.
+func (s *Server) anonymous(path string) bool {
+	if s.tokens == nil {
+		return s.cfg.Anonymous
+	}
+	return s.tokens.Anonymous(path, s.cfg.Anonymous)
 }
 
 func (s *Server) openAudit() error {
@@ -223,6 +250,9 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
 	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())},
 		{"settling", settle(boot)}}
+	if s.tokens != nil {
+		parts = append(parts, part{"issuers of tokens", s.tokens.Run})
+	}
 	if crypt != nil {
 		parts = append(parts, part{"encryption", crypt.Run})
 	}
@@ -237,8 +267,8 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 			Connector: s.connector(authorizer, readers), Observe: newWatchMetrics(s.metrics).observe}),
 		Discovery: disco, Paths: paths, Checks: append(s.checks(store, hub, authorizer, boot), crypt.checks()...), Metrics: s.metrics,
 		Knows: func(group, version, resource, subresource string) bool {
-			res, _ := reg.Lookup(schema.GroupVersionResource{Group: group, Version: version, Resource: resource})
-			return res != nil && (subresource == "" || res.Kind.Subresources[subresource] != nil)
+			res, v := reg.Lookup(schema.GroupVersionResource{Group: group, Version: version, Resource: resource})
+			return res != nil && (subresource == "" || res.Kind.Subresource(v, subresource) != nil)
 		},
 		Timeout: s.cfg.RequestTimeout, Profiling: s.cfg.Profiling, Version: server.Current, Log: s.log,
 	})
@@ -307,11 +337,16 @@ func (s *Server) authentication(reg *registry.Registry) (*authn.Authenticator, m
 	if err != nil {
 		return nil, nil, err
 	}
+	var tokens authn.Tokens
+	if s.tokens != nil {
+		tokens = s.tokens
+	}
 	return authn.New(authn.Config{
+		Tokens:    tokens,
 		ClientCAs: s.files.clientCAs.get,
 		FrontProxy: &authn.FrontProxy{CAs: s.files.frontProxyCAs.get, AllowedNames: s.cfg.RequestHeaderNames,
 			Headers: authn.Headers{User: s.cfg.RequestHeaderUser, UID: s.cfg.RequestHeaderUID, Group: s.cfg.RequestHeaderGroup, ExtraPrefix: s.cfg.RequestHeaderExtra}},
-		ServiceAccounts: accounts, BootstrapTokens: s.cfg.BootstrapTokens, Anonymous: s.cfg.Anonymous,
+		ServiceAccounts: accounts, BootstrapTokens: s.cfg.BootstrapTokens, Anonymous: s.anonymous,
 		Store: reg.Hooks, Audiences: s.cfg.APIAudiences, Log: s.log,
 	}), paths, nil
 }

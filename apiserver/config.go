@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/skiff-project/skiff/apiserver/authn/oidc"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/core/alloc"
 )
@@ -62,7 +63,12 @@ type Config struct {
 	TokenMaxExpiration    time.Duration
 	ExtendTokens          bool
 	Anonymous             bool
-	BootstrapTokens       bool
+	// AuthenticationConfig is a file that names issuers whose tokens are taken; OIDC names one by flags. The file is looked
+	// at for changes every AuthenticationEvery (0: a minute).
+	AuthenticationConfig string
+	AuthenticationEvery  time.Duration
+	OIDC                 oidc.Flags
+	BootstrapTokens      bool
 
 	AuthorizationMode []string
 	EnableAdmission   []string
@@ -116,6 +122,7 @@ func Defaults() Config {
 		RequestHeaderExtra:    []string{"X-Remote-Extra-"},
 		RequestHeaderNames:    []string{"front-proxy-client"},
 		ServiceAccountIssuers: []string{"https://kubernetes.default.svc.cluster.local"},
+		OIDC:                  oidc.Flags{UsernameClaim: "sub", SigningAlgs: []string{"RS256"}},
 		ExtendTokens:          true, Anonymous: true, BootstrapTokens: true,
 		AuthorizationMode: []string{"Node", "RBAC"},
 		AllowPrivileged:   true,
@@ -168,6 +175,16 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&c.TokenMaxExpiration, "service-account-max-token-expiration", c.TokenMaxExpiration, "longest life of a service account token; 0 means no limit")
 	f.BoolVar(&c.ExtendTokens, "service-account-extend-token-expiration", c.ExtendTokens, "let the tokens of pods live for a year, for programs that read them once")
 	f.BoolVar(&c.Anonymous, "anonymous-auth", c.Anonymous, "let requests without credentials in as system:anonymous")
+	f.StringVar(&c.AuthenticationConfig, "authentication-config", c.AuthenticationConfig, "AuthenticationConfiguration: whose tokens are taken, and what they mean")
+	f.StringVar(&c.OIDC.IssuerURL, "oidc-issuer-url", c.OIDC.IssuerURL, "OpenID Connect issuer whose tokens are taken")
+	f.StringVar(&c.OIDC.ClientID, "oidc-client-id", c.OIDC.ClientID, "audience that such tokens must have")
+	f.StringVar(&c.OIDC.CAFile, "oidc-ca-file", c.OIDC.CAFile, "CA of the issuer's server; default: the host's")
+	f.StringVar(&c.OIDC.UsernameClaim, "oidc-username-claim", c.OIDC.UsernameClaim, "claim that is the user's name")
+	f.StringVar(&c.OIDC.UsernamePrefix, "oidc-username-prefix", c.OIDC.UsernamePrefix, "what comes before the name; default: the issuer and #, but for email; - for nothing")
+	f.StringVar(&c.OIDC.GroupsClaim, "oidc-groups-claim", c.OIDC.GroupsClaim, "claim that is the user's groups")
+	f.StringVar(&c.OIDC.GroupsPrefix, "oidc-groups-prefix", c.OIDC.GroupsPrefix, "what comes before each group")
+	f.StringSliceVar(&c.OIDC.SigningAlgs, "oidc-signing-algs", c.OIDC.SigningAlgs, "algorithms that such tokens may be signed with")
+	f.StringToStringVar(&c.OIDC.RequiredClaims, "oidc-required-claim", c.OIDC.RequiredClaims, "claim=value that such tokens must have; may be given several times")
 	f.BoolVar(&c.BootstrapTokens, "enable-bootstrap-token-auth", c.BootstrapTokens, "take the bootstrap tokens in kube-system")
 	f.StringSliceVar(&c.AuthorizationMode, "authorization-mode", c.AuthorizationMode, "who decides: Node, RBAC, or AlwaysAllow")
 	f.StringSliceVar(&c.EnableAdmission, "enable-admission-plugins", c.EnableAdmission, "admission rules besides the default ones")
@@ -232,6 +249,9 @@ func (c *Config) check() error {
 	}
 	if c.EncryptionReload && c.EncryptionConfig == "" {
 		return fmt.Errorf("--encryption-provider-config-automatic-reload needs --encryption-provider-config")
+	}
+	if c.AuthenticationConfig != "" && c.OIDC.Set() {
+		return fmt.Errorf("authentication-config file and oidc-* flags are mutually exclusive")
 	}
 	if len(c.ServiceAccountIssuers) == 0 {
 		return fmt.Errorf("--service-account-issuer is missing")

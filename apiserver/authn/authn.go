@@ -34,14 +34,22 @@ type Config struct {
 	ServiceAccounts *ServiceAccounts
 	// BootstrapTokens takes the tokens of secrets bootstrap-token-ID in kube-system.
 	BootstrapTokens bool
-	// Anonymous lets requests without any credential in, as system:anonymous.
-	Anonymous bool
+	// Tokens knows tokens of other issuers; nil: there are none. Like those in Secrets they say nothing of this server's
+	// audiences and are good for all of them.
+	Tokens Tokens
+	// Anonymous says whether a request for a path is let in without any credential, as system:anonymous. Nil: none is.
+	Anonymous func(path string) bool
 	// Store reads the objects that tokens stand for. It is asked at the first token, when the server is complete.
 	Store func() kinds.Store
 	// Audiences are those of this server.
 	Audiences []string
 	// Log defaults to slog.Default.
 	Log *slog.Logger
+}
+
+// Tokens finds the users of bearer tokens. It answers nil without an error for a token that it does not know.
+type Tokens interface {
+	Authenticate(ctx context.Context, token string) (*request.User, error)
 }
 
 // Authenticator is the union of all ways to authenticate.
@@ -86,7 +94,7 @@ func (a *Authenticator) Authenticate(r *http.Request) (*request.User, error) {
 		}
 		failed = errors.Join(failed, err)
 	}
-	if failed != nil || !a.cfg.Anonymous {
+	if failed != nil || a.cfg.Anonymous == nil || !a.cfg.Anonymous(r.URL.Path) {
 		return nil, failed
 	}
 	return nobody, nil
@@ -183,18 +191,21 @@ func (a *Authenticator) lookUp(ctx context.Context, token string, audiences []st
 			return user, shared, err
 		}
 	}
+	var user *request.User
+	var err error
 	if a.cfg.BootstrapTokens && strings.Count(token, ".") == 1 {
-		user, err := bootstrapUser(ctx, a.cfg.Store(), token)
-		if user == nil || err != nil {
-			return nil, nil, err
-		}
-		shared := intersect(audiences, a.cfg.Audiences)
-		if len(shared) == 0 {
-			return nil, nil, fmt.Errorf("bootstrap token: not for audiences %v", audiences)
-		}
-		return user, shared, nil
+		user, err = bootstrapUser(ctx, a.cfg.Store(), token)
+	} else if a.cfg.Tokens != nil {
+		user, err = a.cfg.Tokens.Authenticate(ctx, token)
 	}
-	return nil, nil, nil
+	if user == nil || err != nil {
+		return nil, nil, err
+	}
+	shared := intersect(audiences, a.cfg.Audiences)
+	if len(shared) == 0 {
+		return nil, nil, fmt.Errorf("token: not for audiences %v", audiences)
+	}
+	return user, shared, nil
 }
 
 func intersect(a, b []string) []string {
