@@ -16,34 +16,36 @@ import (
 // CertificateSigningRequest asks a signer for a certificate. The approval door decides, the status door delivers.
 var CertificateSigningRequest = kinds.Define(kinds.Row[*certificatesv1.CertificateSigningRequest]{
 	Resource: "certificatesigningrequests", Resets: []string{"spec", "status"}, StatusResets: []string{"spec", "status.conditions"}, ShortNames: []string{"csr"}, Generation: kinds.GenerationNever,
+	// Any name will do that can stand in a path.
+	Name: kinds.PathSegment,
 	Fields: func(c *certificatesv1.CertificateSigningRequest) fields.Set {
 		return fields.Set{"spec.signerName": c.Spec.SignerName}
 	},
 	Columns:       csrColumns(),
 	PrepareCreate: prepareCSR, Validate: validateCSR,
-	PrepareUpdate: keepSpec, ValidateUpdate: validateCSRUpdate,
+	PrepareUpdate: keepSpec, ValidateUpdate: csrDoor{}.validate,
 	PrepareStatus: func(req *kinds.Request, c, old *certificatesv1.CertificateSigningRequest) {
 		// The signer's door: it delivers or fails, and does not decide.
 		keepDecisions(c, old)
 		stampConditions(req, c, old)
 	},
-	ValidateStatus: validateCSRStatus,
+	ValidateStatus: csrDoor{issues: true}.validate,
 	Subresources:   map[string]*kinds.Subresource{"approval": approval},
 })
 
-// approval is the door of approvers: it changes conditions and nothing else.
+// approval is the door of approvers: it changes conditions, and metadata as every door does.
 var approval = &kinds.Subresource{
 	GVK: certificatesv1.SchemeGroupVersion.WithKind("CertificateSigningRequest"), Verbs: []string{"get", "patch", "update"},
 	Update: &kinds.UpdateDoor{
+		Resets: []string{"spec", "status.certificate"},
 		Prepare: func(req *kinds.Request, o, before runtime.Object) {
-			c, old := o.(*certificatesv1.CertificateSigningRequest), before.(*certificatesv1.CertificateSigningRequest)
-			conditions, managed, version := c.Status.Conditions, c.ManagedFields, c.ResourceVersion
-			old.DeepCopyInto(c)
-			c.Status.Conditions, c.ManagedFields, c.ResourceVersion = conditions, managed, version
+			c, old := o.(csr), before.(csr)
+			c.Spec, c.Status.Certificate = old.Spec, old.Status.Certificate
 			stampConditions(req, c, old)
 		},
 		Validate: func(req *kinds.Request, o, before runtime.Object) field.ErrorList {
-			return validateApproval(req, o.(*certificatesv1.CertificateSigningRequest), before.(*certificatesv1.CertificateSigningRequest))
+			c, old := o.(csr), before.(csr)
+			return append(kinds.ValidateMetaUpdate(c, old, kinds.Cluster), csrDoor{decides: true}.validate(req, c, old)...)
 		},
 	},
 }

@@ -1,217 +1,185 @@
 package certificates
 
 import (
-	"crypto/x509"
-	"encoding/pem"
+	"bytes"
 	"fmt"
-	"reflect"
 	"slices"
-	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/shape"
 )
 
 type csr = *certificatesv1.CertificateSigningRequest
 
-// prepareCSR writes down who asks: signers trust these fields, so a client never sets them.
-func prepareCSR(req *kinds.Request, c csr) {
-	c.Spec.Username, c.Spec.UID, c.Spec.Groups = req.User.Name, req.User.UID, append([]string(nil), req.User.Groups...)
-	c.Spec.Extra = nil
-	for key, values := range req.User.Extra {
-		if c.Spec.Extra == nil {
-			c.Spec.Extra = map[string]certificatesv1.ExtraValue{}
-		}
-		c.Spec.Extra[key] = append(certificatesv1.ExtraValue(nil), values...)
-	}
-	c.Status = certificatesv1.CertificateSigningRequestStatus{}
-}
+// legacySigner stood for no signer in particular. Requests of old may keep it.
+const legacySigner = "kubernetes.io/legacy-unknown"
 
-// keepSpec: what was asked for never changes.
-func keepSpec(_ *kinds.Request, c, old csr) { c.Spec = old.Spec }
+// shortestCSR is the shortest life that may be asked for, in seconds.
+const shortestCSR = 600
 
-var knownUsages = func() map[certificatesv1.KeyUsage]bool {
-	out := map[certificatesv1.KeyUsage]bool{}
-	for _, u := range []certificatesv1.KeyUsage{
+var (
+	specPath        = field.NewPath("spec")
+	conditionsPath  = field.NewPath("status", "conditions")
+	certificatePath = field.NewPath("status", "certificate")
+)
+
+// usages are those that a request may name, sorted.
+var usages = func() []certificatesv1.KeyUsage {
+	out := []certificatesv1.KeyUsage{
 		certificatesv1.UsageSigning, certificatesv1.UsageDigitalSignature, certificatesv1.UsageContentCommitment, certificatesv1.UsageKeyEncipherment,
 		certificatesv1.UsageKeyAgreement, certificatesv1.UsageDataEncipherment, certificatesv1.UsageCertSign, certificatesv1.UsageCRLSign,
 		certificatesv1.UsageEncipherOnly, certificatesv1.UsageDecipherOnly, certificatesv1.UsageAny, certificatesv1.UsageServerAuth,
 		certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning, certificatesv1.UsageEmailProtection, certificatesv1.UsageSMIME,
 		certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel, certificatesv1.UsageIPsecUser, certificatesv1.UsageTimestamping,
 		certificatesv1.UsageOCSPSigning, certificatesv1.UsageMicrosoftSGC, certificatesv1.UsageNetscapeSGC,
-	} {
-		out[u] = true
-	}
-	return out
-}()
-
-func validateCSR(_ *kinds.Request, c csr) field.ErrorList {
-	errs := validateCSRMeta(c)
-	spec := field.NewPath("spec")
-	if _, err := parseRequest(c.Spec.Request); err != nil {
-		errs = append(errs, field.Invalid(spec.Child("request"), c.Spec.Request, fmt.Sprintf("%v", err)))
-	}
-	usages := spec.Child("usages")
-	if len(c.Spec.Usages) == 0 {
-		errs = append(errs, field.Required(usages, ""))
-	}
-	seen := map[certificatesv1.KeyUsage]bool{}
-	for i, u := range c.Spec.Usages {
-		if !knownUsages[u] {
-			errs = append(errs, field.NotSupported(usages.Index(i), u, sortedUsages()))
-		}
-		if seen[u] {
-			errs = append(errs, field.Duplicate(usages.Index(i), u))
-		}
-		seen[u] = true
-	}
-	switch c.Spec.SignerName {
-	case certificatesv1.KubeAPIServerClientSignerName, certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.KubeletServingSignerName:
-	case "kubernetes.io/legacy-unknown":
-		errs = append(errs, field.Invalid(spec.Child("signerName"), c.Spec.SignerName, "the legacy signerName is not allowed via this API version"))
-	default:
-		errs = append(errs, validateSignerName(spec.Child("signerName"), c.Spec.SignerName)...)
-	}
-	if s := c.Spec.ExpirationSeconds; s != nil && *s < 600 {
-		errs = append(errs, field.Invalid(spec.Child("expirationSeconds"), *s, "may not specify a duration less than 600 seconds (10 minutes)"))
-	}
-	return errs
-}
-
-func sortedUsages() []string {
-	var out []string
-	for u := range knownUsages {
-		out = append(out, string(u))
 	}
 	slices.Sort(out)
 	return out
+}()
+
+// csrLeniency is what a request may keep because an older server took it.
+type csrLeniency struct {
+	legacySigner, unknownUsages, repeatedUsages   bool
+	emptyTypes, repeatedTypes, bothDecisions, any bool // any certificate
 }
 
-// validateCSRMeta: any name will do that can stand in a path.
-func validateCSRMeta(c csr) field.ErrorList {
-	return apivalidation.ValidateObjectMeta(&c.ObjectMeta, false, func(string, bool) []string { return nil }, field.NewPath("metadata"))
+func lenientTo(c, old csr) csrLeniency {
+	may := csrLeniency{
+		legacySigner:   old.Spec.SignerName == legacySigner,
+		unknownUsages:  slices.ContainsFunc(old.Spec.Usages, func(u certificatesv1.KeyUsage) bool { return !slices.Contains(usages, u) }),
+		repeatedUsages: repeats(old.Spec.Usages),
+		emptyTypes:     len(conditionsOf(old, "")) > 0,
+		bothDecisions:  len(conditionsOf(old, certificatesv1.CertificateApproved)) > 0 && len(conditionsOf(old, certificatesv1.CertificateDenied)) > 0,
+		any:            bytes.Equal(c.Status.Certificate, old.Status.Certificate) || parseChain(old.Status.Certificate) != nil,
+	}
+	types := make([]certificatesv1.RequestConditionType, len(old.Status.Conditions))
+	for i := range types {
+		types[i] = old.Status.Conditions[i].Type
+	}
+	may.repeatedTypes = repeats(types)
+	return may
 }
 
-func parseRequest(text []byte) (*x509.CertificateRequest, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, fmt.Errorf("PEM block type must be CERTIFICATE REQUEST")
+func repeats[T comparable](list []T) bool {
+	seen := map[T]bool{}
+	for _, v := range list {
+		if seen[v] {
+			return true
+		}
+		seen[v] = true
 	}
-	return x509.ParseCertificateRequest(block.Bytes)
+	return false
 }
 
-// validateSignerName checks "domain/path" names.
-func validateSignerName(at *field.Path, name string) field.ErrorList {
-	var errs field.ErrorList
-	if name == "" {
-		return append(errs, field.Required(at, ""))
-	}
-	segments := strings.Split(name, "/")
-	if len(segments) != 2 {
-		return append(errs, field.Invalid(at, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'"))
-	}
-	for _, m := range utilvalidation.IsDNS1123Subdomain(segments[0]) {
-		errs = append(errs, field.Invalid(at, segments[0], fmt.Sprintf("validating namespace segment: %s", m)))
-	}
-	if !strings.Contains(segments[0], ".") {
-		errs = append(errs, field.Invalid(at, segments[0], "should be a domain with at least two segments separated by dots"))
-	}
-	for _, m := range utilvalidation.IsDNS1123Subdomain(segments[1]) {
-		errs = append(errs, field.Invalid(at, segments[1], fmt.Sprintf("validating name segment: %s", m)))
-	}
-	if len(name) > 571 {
-		errs = append(errs, field.TooLong(at, name, 571))
-	}
-	return errs
+func validateCSR(_ *kinds.Request, c csr) field.ErrorList {
+	var l check.List
+	checkCSR(&l, c, csrLeniency{})
+	return l.ErrorList
 }
 
-func validateCSRUpdate(_ *kinds.Request, c, old csr) field.ErrorList {
-	errs := apivalidation.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	return append(errs, unchanged(c, old, certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed)...)
-}
-
-// validateApproval lets conditions come: a decision once made stays.
-func validateApproval(_ *kinds.Request, c, old csr) field.ErrorList {
-	errs := apivalidation.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	errs = append(errs, unchanged(c, old, certificatesv1.CertificateFailed)...)
-	errs = append(errs, removed(c, old)...)
-	return append(errs, validateConditions(c)...)
-}
-
-func validateCSRStatus(_ *kinds.Request, c, old csr) field.ErrorList {
-	errs := apivalidation.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	errs = append(errs, unchanged(c, old, certificatesv1.CertificateApproved, certificatesv1.CertificateDenied)...)
-	errs = append(errs, removed(c, old)...)
-	errs = append(errs, validateConditions(c)...)
-	at := field.NewPath("status", "certificate")
-	if len(old.Status.Certificate) > 0 && string(old.Status.Certificate) != string(c.Status.Certificate) {
-		errs = append(errs, field.Forbidden(at, "updates may not set the status.certificate field once it is set"))
+func checkCSR(l *check.List, c csr, may csrLeniency) {
+	if err := checkRequest(c.Spec.Request); err != nil {
+		l.Add(field.Invalid(specPath.Child("request"), c.Spec.Request, err.Error()))
 	}
-	if len(c.Status.Certificate) > 0 {
+	at := specPath.Child("usages")
+	if len(c.Spec.Usages) == 0 {
+		l.Add(field.Required(at, ""))
+	}
+	for i, u := range c.Spec.Usages {
+		if !may.unknownUsages {
+			check.OneOf(l, at.Index(i), u, usages...)
+		}
+		if !may.repeatedUsages && slices.Contains(c.Spec.Usages[:i], u) {
+			l.Add(field.Duplicate(at.Index(i), u))
+		}
+	}
+	if signer := specPath.Child("signerName"); c.Spec.SignerName == legacySigner && !may.legacySigner {
+		l.Add(field.Invalid(signer, c.Spec.SignerName, "the legacy signerName is not allowed via this API version"))
+	} else {
+		l.Signer(signer, c.Spec.SignerName)
+	}
+	if s := c.Spec.ExpirationSeconds; s != nil && *s < shortestCSR {
+		l.Add(field.Invalid(specPath.Child("expirationSeconds"), *s, "may not specify a duration less than 600 seconds (10 minutes)"))
+	}
+	checkConditions(l, c, may)
+	if !may.any {
 		if err := parseChain(c.Status.Certificate); err != nil {
-			errs = append(errs, field.Invalid(at, "<certificate data>", err.Error()))
+			l.Add(field.Invalid(certificatePath, "<certificate data>", err.Error()))
 		}
 	}
-	return errs
 }
 
-func parseChain(text []byte) error {
-	found := false
-	for len(text) > 0 {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
+func checkConditions(l *check.List, c csr, may csrLeniency) {
+	seen := map[certificatesv1.RequestConditionType]bool{}
+	for i, cond := range c.Status.Conditions {
+		at := conditionsPath.Index(i)
+		if !may.emptyTypes {
+			l.Require(at.Child("type"), string(cond.Type))
 		}
-		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("only CERTIFICATE PEM blocks are allowed, found %q", block.Type)
+		known := []corev1.ConditionStatus{corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown}
+		if decisive(cond.Type) {
+			// What has been decided is not undecided again: these are there or are not.
+			known = known[1:2]
 		}
-		if len(block.Headers) != 0 {
-			return fmt.Errorf("no PEM block headers are permitted")
+		check.RequiredOneOf(l, at.Child("status"), cond.Status, known...)
+		if seen[cond.Type] && !may.repeatedTypes {
+			l.Add(field.Duplicate(at.Child("type"), cond.Type))
 		}
-		if _, err := x509.ParseCertificates(block.Bytes); err != nil {
-			return err
-		}
-		found = true
+		seen[cond.Type] = true
 	}
-	if !found {
-		return fmt.Errorf("must contain at least one CERTIFICATE PEM block")
+	if !may.bothDecisions && seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] {
+		const approved, denied = `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`
+		l.Add(field.Invalid(conditionsPath, "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`"))
 	}
-	return nil
 }
 
-// unchanged refuses conditions of the given types that this door may not touch.
-func unchanged(c, old csr, types ...certificatesv1.RequestConditionType) field.ErrorList {
-	var errs field.ErrorList
-	at := field.NewPath("status", "conditions")
-	for _, t := range types {
+var decisions = []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied}
+
+func decisive(t certificatesv1.RequestConditionType) bool {
+	return t == certificatesv1.CertificateFailed || slices.Contains(decisions, t)
+}
+
+// csrDoor says what an update may do beside changing metadata.
+type csrDoor struct{ decides, issues bool }
+
+func (d csrDoor) validate(_ *kinds.Request, c, old csr) field.ErrorList {
+	l := check.List{ErrorList: kinds.ValidateMeta(c, kinds.Cluster, kinds.PathSegment)}
+	checkCSR(&l, c, lenientTo(c, old))
+	for _, t := range append(slices.Clone(decisions), certificatesv1.CertificateFailed) {
+		if len(conditionsOf(c, t)) < len(conditionsOf(old, t)) {
+			l.Add(field.Forbidden(conditionsPath, fmt.Sprintf("updates may not remove a condition of type %q", t)))
+		}
+	}
+	if !d.decides {
+		undecided(&l, c, old)
+	}
+	if !bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
+		if !d.issues {
+			l.Add(field.Forbidden(certificatePath, "updates may not set certificate content"))
+		} else if len(old.Status.Certificate) > 0 {
+			l.Add(field.Forbidden(certificatePath, "updates may not modify existing certificate content"))
+		}
+	}
+	return l.ErrorList
+}
+
+// undecided refuses decisions that come or change through a door that is not theirs.
+func undecided(l *check.List, c, old csr) {
+	for _, t := range decisions {
 		now, before := conditionsOf(c, t), conditionsOf(old, t)
 		switch {
-		case len(now) < len(before):
-			errs = append(errs, field.Forbidden(at, fmt.Sprintf("updates may not remove a condition of type %q", t)))
 		case len(now) > len(before):
-			errs = append(errs, field.Forbidden(at, fmt.Sprintf("updates may not add a condition of type %q", t)))
-		case !reflect.DeepEqual(now, before):
-			errs = append(errs, field.Forbidden(at, fmt.Sprintf("updates may not modify a condition of type %q", t)))
+			l.Add(field.Forbidden(conditionsPath, fmt.Sprintf("updates may not add a condition of type %q", t)))
+		case len(now) == len(before) && !apiequality.Semantic.DeepEqual(now, before):
+			l.Add(field.Forbidden(conditionsPath, fmt.Sprintf("updates may not modify a condition of type %q\n%v", t, shape.Diff(before, now))))
 		}
 	}
-	return errs
-}
-
-// removed refuses that a decision is taken back.
-func removed(c, old csr) field.ErrorList {
-	var errs field.ErrorList
-	for _, t := range []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed} {
-		if len(conditionsOf(c, t)) < len(conditionsOf(old, t)) {
-			errs = append(errs, field.Forbidden(field.NewPath("status", "conditions"), fmt.Sprintf("updates may not remove a condition of type %q", t)))
-		}
-	}
-	return errs
 }
 
 func conditionsOf(c csr, t certificatesv1.RequestConditionType) []certificatesv1.CertificateSigningRequestCondition {
@@ -222,77 +190,4 @@ func conditionsOf(c csr, t certificatesv1.RequestConditionType) []certificatesv1
 		}
 	}
 	return out
-}
-
-func validateConditions(c csr) field.ErrorList {
-	var errs field.ErrorList
-	at := field.NewPath("status", "conditions")
-	seen := map[certificatesv1.RequestConditionType]bool{}
-	for i, cond := range c.Status.Conditions {
-		if cond.Type == "" {
-			errs = append(errs, field.Required(at.Index(i).Child("type"), ""))
-		}
-		if seen[cond.Type] {
-			errs = append(errs, field.Duplicate(at.Index(i).Child("type"), cond.Type))
-		}
-		seen[cond.Type] = true
-		decisive := cond.Type == certificatesv1.CertificateApproved || cond.Type == certificatesv1.CertificateDenied || cond.Type == certificatesv1.CertificateFailed
-		status := at.Index(i).Child("status")
-		switch cond.Status {
-		case "":
-			errs = append(errs, field.Required(status, ""))
-		case corev1.ConditionTrue:
-		case corev1.ConditionFalse, corev1.ConditionUnknown:
-			if decisive {
-				errs = append(errs, field.NotSupported(status, cond.Status, []string{string(corev1.ConditionTrue)}))
-			}
-		default:
-			known := []string{string(corev1.ConditionTrue), string(corev1.ConditionFalse), string(corev1.ConditionUnknown)}
-			if decisive {
-				known = known[:1]
-			}
-			errs = append(errs, field.NotSupported(status, cond.Status, known))
-		}
-	}
-	if seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] {
-		errs = append(errs, field.Invalid(at, certificatesv1.CertificateDenied, "Approved and Denied conditions are mutually exclusive"))
-	}
-	return errs
-}
-
-// stampConditions gives new and changed conditions the times that clients leave out.
-func stampConditions(req *kinds.Request, c, old csr) {
-	now := metav1.NewTime(req.Now)
-	for i := range c.Status.Conditions {
-		cond := &c.Status.Conditions[i]
-		if cond.LastUpdateTime.IsZero() {
-			cond.LastUpdateTime = now
-		}
-		if !cond.LastTransitionTime.IsZero() {
-			continue
-		}
-		cond.LastTransitionTime = now
-		for _, before := range old.Status.Conditions {
-			if before.Type == cond.Type && before.Status == cond.Status && !before.LastTransitionTime.IsZero() {
-				cond.LastTransitionTime = before.LastTransitionTime
-				break
-			}
-		}
-	}
-}
-
-// keepDecisions takes Approved and Denied as they were: through the signer's door they cannot be set.
-func keepDecisions(c, old csr) {
-	var out []certificatesv1.CertificateSigningRequestCondition
-	for _, cond := range old.Status.Conditions {
-		if cond.Type == certificatesv1.CertificateApproved || cond.Type == certificatesv1.CertificateDenied {
-			out = append(out, cond)
-		}
-	}
-	for _, cond := range c.Status.Conditions {
-		if cond.Type != certificatesv1.CertificateApproved && cond.Type != certificatesv1.CertificateDenied {
-			out = append(out, cond)
-		}
-	}
-	c.Status.Conditions = out
 }

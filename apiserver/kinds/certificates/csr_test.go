@@ -86,22 +86,32 @@ func TestApprovalKeepsToItsDoor(t *testing.T) {
 		return c
 	}
 	before := with()
-	if errs := validateApproval(nil, with(approved), before); len(errs) > 0 {
+	approver, signer := csrDoor{decides: true}, csrDoor{issues: true}
+	if errs := approver.validate(nil, with(approved), before); len(errs) > 0 {
 		t.Errorf("approval: %v", errs)
 	}
-	if errs := validateApproval(nil, with(approved, denied), before); len(errs) != 1 || !strings.Contains(errs[0].Error(), "mutually exclusive") {
+	if errs := approver.validate(nil, with(approved, denied), before); len(errs) != 1 || !strings.Contains(errs[0].Error(), "must specify at most one of") {
 		t.Errorf("approved and denied: %v", errs)
 	}
-	if errs := validateApproval(nil, with(), with(approved)); len(errs) != 1 || !strings.Contains(errs[0].Error(), `may not remove a condition of type "Approved"`) {
+	if errs := approver.validate(nil, with(), with(approved)); len(errs) != 1 || !strings.Contains(errs[0].Error(), `may not remove a condition of type "Approved"`) {
 		t.Errorf("approval taken back: %v", errs)
 	}
-	if errs := validateCSRStatus(nil, with(approved), before); len(errs) != 1 || !strings.Contains(errs[0].Error(), `may not add a condition of type "Approved"`) {
+	if errs := signer.validate(nil, with(approved), before); len(errs) != 1 || !strings.Contains(errs[0].Error(), `may not add a condition of type "Approved"`) {
 		t.Errorf("approval by the signer: %v", errs)
 	}
-	// What comes through the signer's door as approved is set back before it is looked at.
-	c := with(approved)
-	CertificateSigningRequest.Subresources["status"].Update.Prepare(&kinds.Request{}, c, before)
-	if len(c.Status.Conditions) != 0 {
-		t.Errorf("the signer approved: %v", c.Status.Conditions)
+	// What the signer writes into a decision is set back before it is looked at.
+	reworded := approved
+	reworded.Message = "I say so"
+	c := with(reworded)
+	CertificateSigningRequest.Subresources["status"].Update.Prepare(&kinds.Request{}, c, with(approved))
+	if c.Status.Conditions[0].Message != "" {
+		t.Errorf("the signer reworded: %v", c.Status.Conditions)
+	}
+	// Approvers may annotate what they approve, and do not issue.
+	c = with(approved)
+	c.Annotations, c.Status.Certificate = map[string]string{"a": "b"}, []byte("mine")
+	CertificateSigningRequest.Subresources["approval"].Update.Prepare(&kinds.Request{}, c, before)
+	if c.Annotations["a"] != "b" || c.Status.Certificate != nil {
+		t.Errorf("after approval: %+v", c)
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 // PodCertificateRequest asks a signer for a certificate on behalf of a pod.
 var PodCertificateRequest = kinds.Define(kinds.Row[*certificatesv1.PodCertificateRequest]{
-	Resource: "podcertificaterequests", StatusResets: []string{"spec", "metadata"}, Scope: kinds.Namespaced, StorageVersion: "v1beta1", Generation: kinds.GenerationNever,
+	Resource: "podcertificaterequests", Scope: kinds.Namespaced, StorageVersion: "v1beta1", Generation: kinds.GenerationNever,
+	NoUnconditionalUpdate: true, StatusResets: []string{"spec", "metadata"}, StatusResetsMeta: true,
 	Fields: func(r *certificatesv1.PodCertificateRequest) fields.Set {
 		return fields.Set{"spec.signerName": r.Spec.SignerName, "spec.podName": r.Spec.PodName, "spec.nodeName": string(r.Spec.NodeName)}
 	},
@@ -23,6 +24,8 @@ var PodCertificateRequest = kinds.Define(kinds.Row[*certificatesv1.PodCertificat
 			r.Spec.MaxExpirationSeconds = &day
 		}
 	},
+	Validate: validatePodRequest, ValidateUpdate: validatePodRequestUpdate, ValidateStatus: validatePodRequestStatus,
+	Begin:   maySign,
 	Columns: podCertificateColumns(),
 })
 
@@ -45,6 +48,9 @@ func podCertificateColumns() []kinds.Column[*certificatesv1.PodCertificateReques
 			return "Pending"
 		}},
 		{Name: "UnverifiedUserAnnotations", Description: kinds.Doc(spec, "unverifiedUserAnnotations"), Cell: func(r pcr) any {
+			if len(r.Spec.UnverifiedUserAnnotations) == 0 {
+				return "<none>"
+			}
 			pairs := make([]string, 0, len(r.Spec.UnverifiedUserAnnotations))
 			for k, v := range r.Spec.UnverifiedUserAnnotations {
 				pairs = append(pairs, fmt.Sprintf("%s=%s", k, v))

@@ -10,7 +10,8 @@ import (
 // FlowSchema sorts requests into flows.
 var FlowSchema = kinds.Define(kinds.Row[*flowcontrolv1.FlowSchema]{
 	Resource: "flowschemas", StatusResetsMeta: true, StatusResets: []string{"metadata", "spec"},
-	Default: func(f *flowcontrolv1.FlowSchema) { fill.Empty(&f.Spec.MatchingPrecedence, 1000) },
+	Default:  func(f *flowcontrolv1.FlowSchema) { fill.Empty(&f.Spec.MatchingPrecedence, 1000) },
+	Validate: validateSchema, Revalidate: true, ValidateStatus: validateSchemaStatus,
 	Columns: []kinds.Column[*flowcontrolv1.FlowSchema]{
 		kinds.NameColumn[*flowcontrolv1.FlowSchema](),
 		{Name: "PriorityLevel", Description: kinds.Doc(flowcontrolv1.PriorityLevelConfigurationReference{}, "name"),
@@ -42,7 +43,7 @@ func dangling(f *flowcontrolv1.FlowSchema) any {
 // PriorityLevelConfiguration bounds what the requests of its flows may take.
 var PriorityLevelConfiguration = kinds.Define(kinds.Row[*flowcontrolv1.PriorityLevelConfiguration]{
 	Resource: "prioritylevelconfigurations", StatusResetsMeta: true, StatusResets: []string{"spec", "metadata"},
-	Default: defaultLevel,
+	Default: defaultLevel, Validate: validateLevel, Revalidate: true, ValidateStatus: validateLevelStatus,
 	Columns: []kinds.Column[*flowcontrolv1.PriorityLevelConfiguration]{
 		kinds.NameColumn[*flowcontrolv1.PriorityLevelConfiguration](),
 		{Name: "Type", Description: kinds.Doc(flowcontrolv1.PriorityLevelConfigurationSpec{}, "type"),
