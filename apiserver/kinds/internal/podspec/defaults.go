@@ -100,7 +100,9 @@ func defaultIPs(s *corev1.PodStatus) {
 }
 
 func defaultContainer(c *corev1.Container) {
-	fill.Empty(&c.ImagePullPolicy, pullPolicy(c.Image))
+	if c.ImagePullPolicy == "" { // to read the image's name costs more than all other defaults together
+		c.ImagePullPolicy = pullPolicy(c.Image)
+	}
 	fill.Empty(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
 	fill.Empty(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {

@@ -29,7 +29,9 @@ func DefaultVolume(v *corev1.Volume) {
 		DefaultClaimSpec(&s.Ephemeral.VolumeClaimTemplate.Spec)
 	}
 	if s.Image != nil {
-		fill.Empty(&s.Image.PullPolicy, pullPolicy(s.Image.Reference))
+		if s.Image.PullPolicy == "" {
+			s.Image.PullPolicy = pullPolicy(s.Image.Reference)
+		}
 	}
 	DefaultISCSI(s.ISCSI)
 	if s.RBD != nil {
