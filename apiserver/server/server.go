@@ -22,6 +22,7 @@ type Server struct {
 	closing  atomic.Bool
 	// serving counts the requests that are being answered.
 	serving atomic.Int64
+	deep    deepStacks
 }
 
 // New makes a server. Nothing is served before Run.
@@ -29,6 +30,7 @@ func New(cfg Config) *Server {
 	cfg.setDefaults()
 	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.Knows)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.deep = deepStacks{work: make(chan *job), stop: s.stopping.Done()}
 	s.paths = s.allPaths()
 	return s
 }
