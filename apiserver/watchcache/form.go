@@ -46,3 +46,10 @@ type Codec interface {
 	// obj is shared: it must not be changed, not even for a moment. The result is shared by all readers.
 	Encode(obj runtime.Object, form Form) ([]byte, error)
 }
+
+// Settler is an optional ability of a Codec that saves decoding what this server has just encoded.
+type Settler interface {
+	// Settle makes of an object whose encoding was stored at a revision what Decode would answer for that, in place. It
+	// answers false, and the object is not used any more, if it cannot.
+	Settle(obj runtime.Object, revision int64) bool
+}

@@ -38,6 +38,8 @@ type Object struct {
 	// lately is the decoded object for as long as the garbage collector lets it be: an event is encoded right after it
 	// was decoded, or never.
 	lately weak.Pointer[decoded]
+	// written is what the writer encoded, until somebody reads it: it becomes lately then (see Settler).
+	written runtime.Object
 	// always, if set, is what would otherwise be decoded: of a bookmark, which is not stored, and of a value in etcd that
 	// cannot be decoded.
 	always *decoded
@@ -182,9 +184,12 @@ func (o *Object) shared() (runtime.Object, error) {
 	if d := o.lately.Value(); d != nil {
 		return d.object, nil
 	}
-	obj, err := o.codec.Decode(o.stored, o.Revision)
-	if err != nil {
-		return nil, fmt.Errorf("%s in etcd cannot be decoded: %w", o.Key, err)
+	obj := o.written
+	if o.written = nil; obj == nil || !o.codec.(Settler).Settle(obj, o.Revision) {
+		var err error
+		if obj, err = o.codec.Decode(o.stored, o.Revision); err != nil {
+			return nil, fmt.Errorf("%s in etcd cannot be decoded: %w", o.Key, err)
+		}
 	}
 	o.lately = weak.Make(&decoded{object: obj})
 	return obj, nil

@@ -46,8 +46,8 @@ type Reader interface {
 	// Watch returns once the first events can be had; it waits for freshness like List. ctx bounds that wait alone.
 	Watch(ctx context.Context, opts WatchOptions) (Watcher, error)
 	// Prepare announces a write, so that what is found out about it here need not be found out again when etcd tells of it.
-	// key and stored are what is about to be written, obj the same decoded. Nothing of obj is kept. Either Done or Drop of
-	// the answer must follow.
+	// key and stored are what is about to be written, obj the same decoded, which is given
+	// away: it may be changed from now on. Either Done or Drop of the answer must follow.
 	Prepare(key string, stored []byte, obj runtime.Object) *Prepared
 	// Count is the number of objects known; -1 for kinds that are not cached.
 	Count() int

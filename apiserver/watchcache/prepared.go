@@ -15,7 +15,7 @@ import (
 //
 // The writer's decoded object says how to find and select the new one. It is not what is served: what comes back from
 // storage differs in small ways (an empty list that protobuf does not tell from none), and readers must not see one thing
-// from this server and another from the next.
+// from this server and another from the next. A codec that is a Settler makes the one of the other.
 type Prepared struct {
 	from   *pending // nil if the kind is not cached
 	r      *Resource
@@ -30,6 +30,9 @@ type Prepared struct {
 
 func prepare(from *pending, r *Resource, key string, stored []byte, obj runtime.Object, before *Object) *Prepared {
 	o := describeObject(r, key, stored, 0, obj, before)
+	if _, ok := r.Codec.(Settler); ok {
+		o.written = obj
+	}
 	return &Prepared{from: from, r: r, key: key, stored: stored, object: o}
 }
 

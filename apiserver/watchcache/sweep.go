@@ -19,8 +19,12 @@ const (
 // sweeps counts intervals. It is the process's, not a hub's, so that an Object needs no pointer to its hub.
 var sweeps atomic.Uint32
 
-// sweep drops the encodings of an object that were last used before an interval, and answers the bytes freed.
+// sweep drops the encodings of an object that were last used before an interval, and answers the bytes freed. A writer that
+// was cut off before it read its own write has left more than that.
 func (o *Object) sweep(before uint32) int {
+	o.mu.Lock()
+	o.written = nil
+	o.mu.Unlock()
 	return o.drop(func(e *encoding) bool { return int32(e.lastUsed.Load()-before) < 0 })
 }
 
