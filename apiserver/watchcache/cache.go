@@ -205,6 +205,7 @@ func (c *Cache) dropped(number int64, e *event) {
 // join finds or makes a scope for one more watcher. The caller holds mu.
 func (c *Cache) join(key scopeKey) *scope {
 	if key.by == everything {
+		c.all.watchers++
 		return c.all
 	}
 	s := c.scopes[key]
@@ -226,9 +227,6 @@ func (c *Cache) join(key scopeKey) *scope {
 func (c *Cache) leave(s *scope) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.key.by == everything {
-		return
-	}
 	if s.watchers--; s.watchers == 0 && c.scopes[s.key] == s {
 		delete(c.scopes, s.key)
 	}

@@ -1,5 +1,7 @@
 package watchcache
 
+import "slices"
+
 // scopeKey names a part of a kind's objects whose changes are kept apart, for those who watch only that part.
 type scopeKey struct {
 	by               int // an index into Resource.Indexed, or one of the following
@@ -65,10 +67,7 @@ func (s *scope) place(r *ring, revision int64) int64 {
 	if s.key.by == everything {
 		return number
 	}
-	i := 0
-	for i < len(s.numbers) && s.numbers[i] < number {
-		i++
-	}
+	i, _ := slices.BinarySearch(s.numbers, number)
 	return s.base + int64(i)
 }
 

@@ -116,8 +116,11 @@ type cacheWatcher struct {
 	initialKey string
 	initialEnd bool
 
-	clock  clock
-	timer  *time.Timer
+	clock clock
+	timer *time.Timer
+	// told is when live events were last given, crowd how many watched the same then; see gather.
+	told   time.Time
+	crowd  int
 	events []Event
 	raw    []*event
 	failed error // to be told
@@ -204,6 +207,9 @@ func (w *cacheWatcher) Next(ctx context.Context) ([]Event, error) {
 			}
 			continue
 		}
+		if err := w.gather(ctx); err != nil {
+			return nil, err
+		}
 		wake, reached := w.take()
 		for _, e := range w.raw {
 			if e.revision <= w.revision {
@@ -217,6 +223,9 @@ func (w *cacheWatcher) Next(ctx context.Context) ([]Event, error) {
 		clear(w.raw)
 		switch {
 		case len(w.events) > 0:
+			if w.crowd >= crowded {
+				w.told = time.Now()
+			}
 			return w.events, nil
 		case w.ended:
 			return nil, io.EOF
@@ -236,6 +245,36 @@ func (w *cacheWatcher) Next(ctx context.Context) ([]Event, error) {
 	w.ended = true
 	w.events = append(w.events, errorEvent(w.failed))
 	return w.events, nil
+}
+
+// A change that many watch costs the server some microseconds for each of them, for waking and sending more than for
+// bytes. Where changes follow each other faster than that can be done, a watcher that has just been told waits until all
+// others can have been, too, and is then told of all that happened meanwhile at once. The first change after a pause is
+// told without delay, and so is everything to watchers that are few.
+const (
+	crowded    = 16
+	gatherEach = 20 * time.Microsecond
+	gatherMost = 5 * time.Millisecond
+)
+
+// gather waits that long.
+func (w *cacheWatcher) gather(ctx context.Context) error {
+	if w.told.IsZero() {
+		return nil
+	}
+	rest := min(time.Duration(w.crowd)*gatherEach, gatherMost) - time.Since(w.told)
+	w.told = time.Time{}
+	if rest <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // take fills raw with the events at the watcher's place. If there are none it answers what to wait for, and up to which
@@ -260,6 +299,7 @@ func (w *cacheWatcher) take() (wake <-chan struct{}, reached int64) {
 		w.raw = append(w.raw, w.scope.event(&c.ring, w.place))
 	}
 	if len(w.raw) > 0 {
+		w.crowd = w.scope.watchers
 		return nil, 0
 	}
 	// The hub enters an event in the ring before it moves its revision on.
