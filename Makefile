@@ -15,7 +15,12 @@ BUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 PROGRAMS := apiserver controller-manager scheduler nodeagent proxy pause machine-init skiff
 # Flags for `go test`, for example TESTFLAGS='-run TestNewcomer -v'.
 TESTFLAGS ?=
+# What `make conformance` runs: regular expressions on names, FAILED=1 for what failed last, and how many tests at a time.
 FOCUS ?=
+SKIP ?=
+FAILED ?=
+PROCS ?= 5
+export FOCUS SKIP
 # Whether clusters of `make up` reach the outside.
 export SKIFF_EGRESS ?= true
 
@@ -73,16 +78,31 @@ bench: ## Measure the API server; UPSTREAM=DIR (kube-apiserver, etcd) measures u
 	@$(BIN)/bench --skiff $(BIN) $(if $(UPSTREAM),--upstream $(UPSTREAM))
 
 .PHONY: conformance
-conformance: ## Run the official conformance suite [FOCUS=...]
-	@hack/later.sh conformance e2e/conformance "the official suite on a cluster of two machines"
+conformance: conformance-build ## Run the official conformance suite [FOCUS=regexp] [SKIP=regexp] [PROCS=5] [FAILED=1]
+	@$(BIN)/conformance/run run --focus "$$FOCUS" --skip "$$SKIP" --procs $(PROCS) $(if $(FAILED),--failed)
+
+.PHONY: conformance-build
+conformance-build: build images
+	@echo "conformance: the official suite and its images -> $(BIN)/conformance/ (the first time takes minutes)"
+	@hack/need.sh runc conmon iptables diff:diffutils gcc make tar bzip2 xz:xz-utils /usr/include/stdio.h:libc6-dev \
+		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+	@mkdir -p $(BIN)/conformance
+	@go build -buildvcs=false -ldflags '-s -w' -o $(BIN)/.images/ ./cmd/pause
+	@cd e2e/conformance && go build -buildvcs=false -o ../../$(BIN)/conformance/run .
+	@$(BIN)/conformance/run build
+
+.PHONY: conformance-slice
+conformance-slice: conformance-build
+	@$(BIN)/conformance/run slice --commit "$$(git rev-parse HEAD)" --procs $(PROCS)
 
 .PHONY: interchange
 interchange: ## Run each upstream component in place of ours, and ours in place of upstream's
 	@hack/later.sh interchange e2e/interchange "upstream components beside ours"
 
 .PHONY: golden
-golden: ## Compare our API server's answers with recorded ones of upstream's
-	@hack/later.sh golden e2e/golden "recorded answers of upstream"
+golden: ## Compare our API server's answers with recorded ones of upstream's [ONLY=regexp] [RECORD=1]
+	@mkdir -p $(BIN) && $(BUILD) -o $(BIN)/golden ./e2e/golden
+	@$(BIN)/golden --only '$(ONLY)' $(if $(RECORD),--record)
 
 .PHONY: lint
 lint: ## Format, vet and staticcheck, by the rules in staticcheck.conf

@@ -8,6 +8,7 @@ unformatted=$(gofmt -l $(git ls-files '*.go'))
 echo "lint: go vet"
 go vet ./...
 (cd cmd/dns && go vet ./...)
+(cd e2e/conformance && go vet ./...)
 echo "lint: staticcheck $(cat hack/staticcheck.version)"
 mkdir -p bin/.tools
 GOBIN=$PWD/bin/.tools go install "honnef.co/go/tools/cmd/staticcheck@$(cat hack/staticcheck.version)"

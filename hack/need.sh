@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# need.sh COMMAND[:PACKAGE]...: installs Debian packages for commands that this machine lacks, or says that it cannot.
+# need.sh COMMAND[:PACKAGE]...: installs Debian packages for commands (or files, by path) that this machine lacks, or says
+# that it cannot.
 set -euo pipefail
 missing=()
 for want in "$@"; do
 	command=${want%%:*} package=${want##*:}
-	PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("$package")
+	case $command in
+	/*) [ -e "$command" ] || missing+=("$package") ;;
+	*) PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("$package") ;;
+	esac
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 echo "installing what is missing here: ${missing[*]}"

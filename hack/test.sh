@@ -14,17 +14,18 @@ status=0
 lines=bin/.tools/testlines # built, since `go run` adds a line of its own to each failure
 go build -o "$lines" ./hack/testlines || exit 1
 
-run() { # NAME TIMEOUT PACKAGES...
+run() { # NAME TIMEOUT PACKAGES..., of the module in $dir
 	local name=$1 timeout=$2
 	shift 2
 	echo "== $name"
 	# shellcheck disable=SC2086 # TESTFLAGS is a list
-	go test -json -timeout "$timeout" ${TESTFLAGS:-} "$@" | tee -a "$log" | "$lines" || status=1
+	go test -C "${dir:-.}" -json -timeout "$timeout" ${TESTFLAGS:-} "$@" | tee -a "$log" | "$lines" || status=1
 }
 
 if [ "$what" != e2e ]; then
 	mapfile -t packages < <(go list ./... | grep -v '/e2e')
 	run "packages" 20m "${packages[@]}"
+	dir=e2e/conformance run "the conformance runner" 5m ./...
 fi
 if [ "$what" != unit ]; then
 	if [ "$what" = all ]; then
