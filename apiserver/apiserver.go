@@ -51,6 +51,8 @@ type Server struct {
 	metrics   *prometheus.Registry
 	// tokens is nil if nobody else's tokens are taken.
 	tokens *oidc.Tokens
+	// rules are configurations of admission rules.
+	rules admission.Configurations
 }
 
 // New checks the configuration, makes what certificates are missing, and opens the listeners.
@@ -67,7 +69,10 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, metrics: prometheus.NewRegistry()}
 	err := cfg.check()
 	if err == nil {
-		_, err = admission.Choose(&admission.Objects{}, cfg.EnableAdmission, cfg.DisableAdmission)
+		s.rules, err = admission.ReadConfigurations(cfg.AdmissionConfig)
+	}
+	if err == nil {
+		_, err = admission.Choose(&admission.Objects{Configs: s.rules}, cfg.EnableAdmission, cfg.DisableAdmission)
 	}
 	if err == nil {
 		s.ranges, err = cfg.ranges()

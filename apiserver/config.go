@@ -73,6 +73,8 @@ type Config struct {
 	AuthorizationMode []string
 	EnableAdmission   []string
 	DisableAdmission  []string
+	// AdmissionConfig is a file with configurations of admission rules.
+	AdmissionConfig string
 	AllowPrivileged   bool
 
 	ServiceCIDRs  string
@@ -189,6 +191,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.AuthorizationMode, "authorization-mode", c.AuthorizationMode, "who decides: Node, RBAC, or AlwaysAllow")
 	f.StringSliceVar(&c.EnableAdmission, "enable-admission-plugins", c.EnableAdmission, "admission rules besides the default ones")
 	f.StringSliceVar(&c.DisableAdmission, "disable-admission-plugins", c.DisableAdmission, "default admission rules to leave out")
+	f.StringVar(&c.AdmissionConfig, "admission-control-config-file", c.AdmissionConfig, "AdmissionConfiguration: configurations of admission rules")
 	f.BoolVar(&c.AllowPrivileged, "allow-privileged", c.AllowPrivileged, "accepted and ignored: privileged containers are governed by pod security levels")
 	f.StringVar(&c.ServiceCIDRs, "service-cluster-ip-range", c.ServiceCIDRs, "address ranges of Services, one or two, comma separated")
 	f.StringVar(&c.NodePorts, "service-node-port-range", c.NodePorts, "ports of nodes for Services")

@@ -10,7 +10,7 @@ import (
 
 // admission puts the chain together.
 func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer, readers authz.Readers) (admission.Interface, error) {
-	objects := &admission.Objects{Readers: readers, Store: reg.Hooks(), Authz: authorizer}
+	objects := &admission.Objects{Readers: readers, Store: reg.Hooks(), Authz: authorizer, Configs: s.rules}
 	chain, err := admission.Choose(objects, s.cfg.EnableAdmission, s.cfg.DisableAdmission, authorizer.Escalation())
 	if err != nil {
 		return nil, err

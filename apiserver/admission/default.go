@@ -22,7 +22,6 @@ var known = []string{"NodeDeclaredFeatureValidator", "PodGroupProtection", "Muta
 
 // Choose applies the flags that turn rules on and off. last are rules that come behind all others but quota.
 func Choose(o *Objects, enable, disable []string, last ...Rule) (Chain, error) {
-	off := optional(o)
 	all := Default(o)
 	// Quota charges for what nothing refuses any more.
 	quota := len(all) - 1
@@ -34,12 +33,22 @@ func Choose(o *Objects, enable, disable []string, last ...Rule) (Chain, error) {
 		return out
 	}
 	for _, name := range slices.Concat(enable, disable) {
-		if !slices.Contains(slices.Concat(names(all), names(off), known), name) {
+		if !slices.Contains(slices.Concat(names(all), optional, known), name) {
 			return nil, fmt.Errorf("there is no admission rule %q", name)
 		}
 	}
-	var out Chain
-	for _, r := range append(slices.DeleteFunc(off, func(r Rule) bool { return !slices.Contains(enable, r.Name) }), all...) {
+	var list, out Chain
+	for _, name := range optional {
+		if !slices.Contains(enable, name) {
+			continue
+		}
+		rule, err := makeOptional(o, name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, rule)
+	}
+	for _, r := range append(list, all...) {
 		if !slices.Contains(disable, r.Name) {
 			out = append(out, r)
 		}

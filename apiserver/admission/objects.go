@@ -25,6 +25,8 @@ type Objects struct {
 	Authz interface {
 		Decide(ctx context.Context, access kinds.Access) (kinds.Decision, string, error)
 	}
+	// Configs are the rules' configurations, as ReadConfigurations has checked them.
+	Configs Configurations
 }
 
 // latest reads an object as fresh as the last acknowledged write, whoever made it.

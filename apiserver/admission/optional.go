@@ -7,8 +7,17 @@ import (
 )
 
 // optional are rules that --enable-admission-plugins turns on.
-func optional(*Objects) []Rule {
-	return []Rule{AlwaysPullImages(), DenyServiceExternalIPs()}
+var optional = []string{"AlwaysPullImages", "DenyServiceExternalIPs", eventRateLimit}
+
+// makeOptional makes one of them.
+func makeOptional(o *Objects, name string) (Rule, error) {
+	switch name {
+	case "AlwaysPullImages":
+		return AlwaysPullImages(), nil
+	case "DenyServiceExternalIPs":
+		return DenyServiceExternalIPs(), nil
+	}
+	return EventRateLimit(o.Configs[eventRateLimit])
 }
 
 // AlwaysPullImages makes every container's image be pulled at each start, so that nobody runs an image because it

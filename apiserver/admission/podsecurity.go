@@ -22,8 +22,8 @@ import (
 func PodSecurity(o *Objects) Rule {
 	check := &podsecurity.Admission{Metrics: noMetrics{}, PodSpecExtractor: podsecurity.DefaultPodSpecExtractor{},
 		NamespaceGetter: namespaces{o}, PodLister: pods{o}}
-	// Both fail on a configuration that contradicts itself alone, and this is the library's default one.
-	config, err := load.LoadFromData(nil)
+	// Both fail on a configuration that contradicts itself alone, which ReadConfigurations has refused.
+	config, err := load.LoadFromData(o.Configs["PodSecurity"])
 	if err == nil {
 		check.Configuration = config
 		check.Evaluator, err = policy.NewEvaluator(policy.DefaultChecks(), nil)
