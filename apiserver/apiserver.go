@@ -243,6 +243,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	reg.SetService(kinds.ServiceAuthorizer, authorizer)
 	reg.SetService(kinds.ServiceClusterIPs, s.ranges.addresses)
 	reg.SetService(kinds.ServiceNodePorts, s.ranges.ports)
+	connector := s.connector(authorizer, readers)
 	chain, err := s.admission(reg, authorizer, readers)
 	if err != nil {
 		return nil, nil, err
@@ -250,11 +251,13 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	reg.SetAdmission(chain)
 
 	disco := discovery.New(reg.Kinds(), s.Address())
-	maps.Copy(paths, openapi.New(disco).Paths())
+	docs := openapi.New(disco)
+	maps.Copy(paths, docs.Paths())
+	custom := s.customResources(reg, disco, docs, connector.DialService)
 	boot := bootstrap.New(bootstrap.Config{Store: reg.Hooks(), Keys: store, Address: s.advertise, Port: int32(s.port()),
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
 	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())},
-		{"settling", settle(boot)}}
+		{"settling", settle(boot)}, {"custom resources", custom.Run}}
 	if s.tokens != nil {
 		parts = append(parts, part{"issuers of tokens", s.tokens.Run})
 	}
@@ -269,7 +272,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	front := server.New(server.Config{
 		Listeners: s.listeners, TLS: serverTLS(s.files.serving), Authn: authenticator, Authz: authorizer, Audit: s.audit, Fair: gate,
 		API: routes.New(routes.Config{Registry: reg, MinWatch: s.cfg.MinWatch, Log: s.log,
-			Connector: s.connector(authorizer, readers), Observe: newWatchMetrics(s.metrics).observe}),
+			Connector: connector, Observe: newWatchMetrics(s.metrics).observe, CatchUp: custom.CatchUp}),
 		Discovery: disco, Paths: paths, Checks: append(s.checks(store, hub, authorizer, boot), crypt.checks()...), Metrics: s.metrics,
 		Knows: func(group, version, resource, subresource string) bool {
 			res, v := reg.Lookup(schema.GroupVersionResource{Group: group, Version: version, Resource: resource})

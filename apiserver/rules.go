@@ -5,7 +5,6 @@ import (
 	"github.com/skiff-project/skiff/apiserver/authz"
 	"github.com/skiff-project/skiff/apiserver/nodeproxy"
 	"github.com/skiff-project/skiff/apiserver/registry"
-	"github.com/skiff-project/skiff/apiserver/routes"
 )
 
 // admission puts the chain together.
@@ -19,7 +18,7 @@ func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer,
 }
 
 // connector reaches nodes, pods and Services.
-func (s *Server) connector(authorizer *authz.Authorizer, readers authz.Readers) routes.Connector {
+func (s *Server) connector(authorizer *authz.Authorizer, readers authz.Readers) *nodeproxy.Proxy {
 	return nodeproxy.New(nodeproxy.Config{Readers: readers, Authz: authorizer, Certificate: s.files.kubelet.get, CAs: s.files.nodeCAs.get(),
 		DialTimeout: s.cfg.KubeletTimeout, Allowed: s.cfg.ProxyAllowed, Log: s.log})
 }

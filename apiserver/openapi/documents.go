@@ -20,7 +20,12 @@ func v3(gv schema.GroupVersion, resources []discovery.Resource) ([]byte, error) 
 	b := newPaths(defs, gv)
 	b.root()
 	for _, r := range resources {
-		if b.model(r.Version.GVK) != "" {
+		switch {
+		case r.Version.Schemas != nil:
+			if err := b.custom(r); err != nil {
+				return nil, err
+			}
+		case b.model(r.Version.GVK) != "":
 			b.resource(r)
 		}
 	}

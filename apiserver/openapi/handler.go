@@ -67,7 +67,8 @@ func (h *Handler) Set(d *discovery.Handler, extra ...Extra) {
 		return simple("/version/", "version", "getCodeVersion", "get the version information for this server", "io.k8s.apimachinery.pkg.version.Info", allTypes[:1])
 	})
 	var joined []string
-	for _, g := range d.All() {
+	groups := d.All()
+	for _, g := range groups {
 		for _, v := range g.Versions {
 			gv := schema.GroupVersion{Group: g.Name, Version: v.Version}
 			path := "apis/" + gv.String()
@@ -114,7 +115,11 @@ func (h *Handler) Set(d *discovery.Handler, extra ...Extra) {
 			}
 			parts = append(parts, part)
 		}
-		return v2(parts)
+		custom, err := customV2(groups)
+		if err != nil {
+			return nil, err
+		}
+		return v2(parts, custom)
 	}}
 	if old := h.docs["v2"]; old != nil && old.hash == docs["v2"].hash {
 		docs["v2"] = old
@@ -127,7 +132,7 @@ var typesHash = sync.OnceValue(func() string { return fmt.Sprintf("%X", sha512.S
 
 func known(resources []discovery.Resource) bool {
 	for _, r := range resources {
-		if modelNames()[r.Version.GVK] != "" {
+		if r.Version.Schemas != nil || modelNames()[r.Version.GVK] != "" {
 			return true
 		}
 	}
@@ -139,6 +144,9 @@ func describe(resources []discovery.Resource) string {
 	var out strings.Builder
 	for _, r := range resources {
 		fmt.Fprintln(&out, r.Kind.Resource, r.Kind.Scope, r.Kind.Verbs, len(r.Kind.SubresourcesOf(r.Version)))
+		if r.Version.Schemas != nil {
+			fmt.Fprintln(&out, r.Version.Schemas.Hash)
+		}
 	}
 	return out.String()
 }

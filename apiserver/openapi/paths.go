@@ -26,7 +26,9 @@ type pathBuilder struct {
 	text  bool   // custom resources: no protobuf, no strategic merge patch
 	paths object
 	used  map[string]bool // definitions
-	err   error
+	// models are definitions beside the compiled-in ones.
+	models map[schema.GroupVersionKind]string
+	err    error
 }
 
 // operation is one method of one path.
@@ -51,7 +53,7 @@ var (
 
 func newPaths(defs definitions, gv schema.GroupVersion) *pathBuilder {
 	group := strings.Split(strings.TrimSuffix(gv.Group, ".k8s.io"), ".")
-	b := &pathBuilder{defs: defs, gv: gv, base: "/apis/" + gv.String(), paths: object{}, used: map[string]bool{}}
+	b := &pathBuilder{defs: defs, gv: gv, base: "/apis/" + gv.String(), paths: object{}, used: map[string]bool{}, models: map[schema.GroupVersionKind]string{}}
 	if gv.Group == "" {
 		b.base, group = "/api/"+gv.Version, []string{"core"}
 	}
@@ -89,7 +91,12 @@ func (b *pathBuilder) resource(r discovery.Resource) {
 	}
 }
 
-func (b *pathBuilder) model(gvk schema.GroupVersionKind) string { return modelNames()[gvk] }
+func (b *pathBuilder) model(gvk schema.GroupVersionKind) string {
+	if name, ok := b.models[gvk]; ok {
+		return name
+	}
+	return modelNames()[gvk]
+}
 
 // params are the query parameters that stand for an options type.
 func (b *pathBuilder) params(model string, skip ...string) []object {

@@ -11,7 +11,8 @@ const v2Ref = "#/definitions/"
 
 // v2 joins documents of version 3 to one of version 2, the form of which has no media types within operations and no
 // composed schemas.
-func v2(documents [][]byte) ([]byte, error) {
+// custom are definitions that are in its form already.
+func v2(documents [][]byte, custom map[string]json.RawMessage) ([]byte, error) {
 	paths, defs := object{}, object{}
 	all := load()
 	for _, text := range documents {
@@ -29,6 +30,10 @@ func v2(documents [][]byte) ([]byte, error) {
 		}
 		for name, schema := range doc.Components.Schemas {
 			if _, ok := defs[name]; ok {
+				continue
+			}
+			if own, ok := custom[name]; ok {
+				defs[name] = own
 				continue
 			}
 			if whole, ok := all[name]; ok {

@@ -248,7 +248,8 @@ func (p *Patch) report(ctx context.Context, found []error, value func() string) 
 
 func (p *Patch) apply(ctx context.Context, u *updating, v view, live runtime.Object) (runtime.Object, error) {
 	config := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(p.Body, &config.Object); err != nil {
+	// This Unmarshal tells whole numbers from others, which unstructured objects do too.
+	if err := utilyaml.Unmarshal(p.Body, &config.Object); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	obj, err := v.apply(live, config, u.Manager, p.Force)

@@ -16,6 +16,7 @@ var CustomResourceDefinition = kinds.Define(kinds.Row[*apiextensionsv1.CustomRes
 	EtcdPrefix: "apiextensions.k8s.io/customresourcedefinitions", StoredJSON: true, StoredAs: &stored, NoUnconditionalUpdate: true,
 	StatusResetsMeta: true, StatusResets: []string{"metadata", "spec"},
 	Default:       defaultDefinition,
+	HasFinalizers: heldBack, PrepareDelete: prepareDeletion,
 	PrepareCreate: func(_ *kinds.Request, d *apiextensionsv1.CustomResourceDefinition) { rememberStorage(d) },
 	PrepareUpdate: func(_ *kinds.Request, d, _ *apiextensionsv1.CustomResourceDefinition) { rememberStorage(d) },
 	Columns: []kinds.Column[*apiextensionsv1.CustomResourceDefinition]{

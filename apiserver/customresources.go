@@ -1,0 +1,27 @@
+package apiserver
+
+import (
+	"context"
+	"net"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/skiff-project/skiff/apiserver/discovery"
+	"github.com/skiff-project/skiff/apiserver/extensions"
+	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/openapi"
+	"github.com/skiff-project/skiff/apiserver/registry"
+)
+
+// customResources makes what follows CustomResourceDefinitions.
+func (s *Server) customResources(reg *registry.Registry, disco *discovery.Handler, docs *openapi.Handler,
+	dial func(ctx context.Context, namespace, service string, port int32) (net.Conn, error)) *extensions.Controller {
+	definition := reg.Hooks().Kind(schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"})
+	return extensions.New(extensions.Config{
+		Registry: reg, Definition: definition, Dial: dial, Log: s.log,
+		Publish: func(table []*kinds.Kind) {
+			disco.Set(table)
+			docs.Set(disco)
+		},
+	})
+}

@@ -1,0 +1,38 @@
+package extensions
+
+import (
+	"maps"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// converter turns custom resources of one version into another. What it is given it leaves alone; what it returns may
+// share memory with that.
+type converter interface {
+	one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error)
+	// changes says that versions differ in more than their name.
+	changes() bool
+}
+
+func newConverter(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks) (converter, error) {
+	if c := crd.Spec.Conversion; c != nil && c.Strategy == apiextensionsv1.WebhookConverter {
+		return newWebhook(crd, hooks)
+	}
+	return renamed{}, nil
+}
+
+// renamed is conversion by strategy None: another apiVersion.
+type renamed struct{}
+
+func (renamed) one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error) {
+	out := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+	if meta, ok := out.Object["metadata"].(map[string]any); ok {
+		out.Object["metadata"] = maps.Clone(meta)
+	}
+	out.SetAPIVersion(to.String())
+	return out, nil
+}
+
+func (renamed) changes() bool { return false }

@@ -1,0 +1,353 @@
+package extensions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilversion "k8s.io/apimachinery/pkg/version"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/registry/ownership"
+)
+
+// Upstream's order of verbs, which clients see in discovery; a definition that is being deleted takes no new objects.
+var (
+	verbs            = []string{"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
+	terminatingVerbs = []string{"delete", "deletecollection", "get", "list", "watch"}
+)
+
+// row is a definition as it is served.
+type row struct {
+	kind     *kinds.Kind
+	fields   *ownership.Factory
+	versions []*version
+	// hub is the version that the registry and the cache work with.
+	hub *version
+	// terminating refuses new objects: the definition is being deleted.
+	terminating atomic.Bool
+
+	spec    *apiextensionsv1.CustomResourceDefinitionSpec
+	names   *apiextensionsv1.CustomResourceDefinitionNames
+	convert converter
+}
+
+// newRow makes the row of a definition with accepted names. The definition must not be changed afterwards.
+func newRow(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks) (*row, error) {
+	r := &row{versions: versionsOf(crd), spec: &crd.Spec, names: &crd.Status.AcceptedNames}
+	if r.names.Plural == "" || r.names.Singular == "" || r.names.Kind == "" || r.names.ListKind == "" {
+		return nil, fmt.Errorf("%s: not all names are accepted", crd.Name)
+	}
+	var stored *version
+	var served []*version
+	for _, v := range r.versions {
+		if v.spec.Storage {
+			stored = v
+		}
+		if v.spec.Served {
+			served = append(served, v)
+		}
+	}
+	if stored == nil {
+		return nil, fmt.Errorf("%s: no version is stored", crd.Name)
+	}
+	slices.SortStableFunc(served, func(a, b *version) int {
+		return utilversion.CompareKubeAwareVersionStrings(b.spec.Name, a.spec.Name)
+	})
+	internal := len(served) == 0
+	r.hub = stored
+	switch {
+	case internal:
+		served = []*version{stored} // for the server's own hands
+	case !stored.spec.Served:
+		r.hub = served[0]
+	default:
+		served = append([]*version{stored}, slices.DeleteFunc(served, func(v *version) bool { return v == stored })...)
+	}
+	var err error
+	if r.convert, err = newConverter(crd, hooks); err != nil {
+		return nil, err
+	}
+	r.fields = &ownership.Factory{Types: newTypes(r)}
+	r.kind = r.newKind(crd, served, stored)
+	r.kind.Internal = internal
+	return r, nil
+}
+
+func (r *row) newKind(crd *apiextensionsv1.CustomResourceDefinition, served []*version, stored *version) *kinds.Kind {
+	k := &kinds.Kind{
+		GVK: r.hub.gvk, ListKind: r.names.ListKind, Resource: r.names.Plural, Singular: r.names.Singular,
+		ShortNames: r.names.ShortNames, Categories: r.names.Categories, Scope: kinds.Scope(crd.Spec.Scope == apiextensionsv1.NamespaceScoped),
+		Verbs: verbs, EtcdPrefix: crd.Spec.Group + "/" + crd.Spec.Names.Plural, StoredJSON: true, Custom: true,
+		Stored: r.newServed(stored),
+		New:    func() runtime.Object { return newObject(r.hub.gvk) },
+		NewList: func() runtime.Object {
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(r.hub.gvk.GroupVersion().WithKind(r.names.ListKind))
+			return list
+		},
+		Default:        func(runtime.Object) {}, // each version has its own
+		PrepareCreate:  r.prepareCreate,
+		PrepareUpdate:  r.prepareUpdate,
+		Validate:       r.validate,
+		ValidateUpdate: r.validateUpdate,
+		Warnings:       r.warnings,
+		Begin:          r.begin,
+		Subresources:   r.subresources(r.hub),
+	}
+	for _, v := range served {
+		k.Served = append(k.Served, r.newServed(v))
+	}
+	for _, v := range r.versions {
+		if v != stored && !slices.Contains(served, v) {
+			k.AlsoStored = append(k.AlsoStored, r.newServed(v))
+		}
+	}
+	for _, v := range served {
+		if len(v.fields) > 0 {
+			k.Fields = func(obj runtime.Object) fields.Set { return r.fieldSet(obj.(*unstructured.Unstructured)) }
+		}
+	}
+	hub := &k.Served[0]
+	k.Columns, k.Cells = hub.Columns, hub.Cells
+	return k
+}
+
+func newObject(gvk schema.GroupVersionKind) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetGroupVersionKind(gvk)
+	return u
+}
+
+func (r *row) newServed(v *version) kinds.Version {
+	t := newTable(v.spec.AdditionalPrinterColumns)
+	out := kinds.Version{
+		GVK: v.gvk, ListKind: r.names.ListKind,
+		New: func() runtime.Object { return newObject(v.gvk) },
+		NewList: func() runtime.Object {
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(v.gvk.GroupVersion().WithKind(r.names.ListKind))
+			return list
+		},
+		FieldAliases: v.aliases(), Deprecated: r.deprecation(v),
+		Finish: v.finish, Thaw: v.thaw, Default: v.fillIn,
+		Subresources: r.subresources(v), Columns: t.headers,
+		Cells: func(obj runtime.Object) []any {
+			u, err := r.in(v, obj)
+			if err != nil {
+				u = obj.(*unstructured.Unstructured)
+			}
+			return t.cells(u)
+		},
+		Schemas: r.schemasOf(v),
+	}
+	if v.hasStatus() {
+		out.Resets = []string{"status"}
+	}
+	if v != r.hub {
+		out.FromHub = func(obj runtime.Object) (runtime.Object, error) { return object(r.in(v, obj)) }
+		out.ToHub = func(obj runtime.Object) (runtime.Object, error) { return object(r.in(r.hub, obj)) }
+	}
+	return out
+}
+
+// object keeps a nil pointer from becoming an interface that is not nil.
+func object(u *unstructured.Unstructured, err error) (runtime.Object, error) {
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// deprecation is the warning about a version; empty if it is not deprecated.
+func (r *row) deprecation(v *version) string {
+	if !v.spec.Deprecated {
+		return ""
+	}
+	if v.spec.DeprecationWarning != nil {
+		return *v.spec.DeprecationWarning
+	}
+	text := fmt.Sprintf("%s/%s %s is deprecated", r.spec.Group, v.spec.Name, r.spec.Names.Kind)
+	better := ""
+	for i := range r.spec.Versions {
+		other := &r.spec.Versions[i]
+		if other.Served && !other.Deprecated && utilversion.CompareKubeAwareVersionStrings(v.spec.Name, other.Name) < 0 &&
+			(better == "" || utilversion.CompareKubeAwareVersionStrings(better, other.Name) < 0) {
+			better = other.Name
+		}
+	}
+	if better != "" {
+		text += fmt.Sprintf("; use %s/%s %s", r.spec.Group, better, r.spec.Names.Kind)
+	}
+	return text
+}
+
+// subresources is never nil: a version without any has none, whatever the hub has.
+func (r *row) subresources(v *version) map[string]*kinds.Subresource {
+	out := map[string]*kinds.Subresource{}
+	if v.hasStatus() {
+		out["status"] = &kinds.Subresource{GVK: v.gvk, Verbs: []string{"get", "patch", "update"}, Update: &kinds.UpdateDoor{
+			Resets: []string{"metadata", "spec"}, Prepare: prepareStatus, Validate: r.validateStatus}}
+	}
+	if v.scale() != nil {
+		out["scale"] = r.scaleDoor(v)
+	}
+	return out
+}
+
+// of is the version that a request speaks.
+func (r *row) of(req *kinds.Request) *version {
+	for _, v := range r.versions {
+		if v.spec.Name == req.GroupVersion.Version {
+			return v
+		}
+	}
+	return r.hub
+}
+
+// in is an object in another version; the object itself if it is in that already.
+func (r *row) in(v *version, obj runtime.Object) (*unstructured.Unstructured, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a custom resource", obj)
+	}
+	if u.GetAPIVersion() == v.gvk.GroupVersion().String() {
+		return u, nil
+	}
+	out, err := r.convert.one(u, v.gvk.GroupVersion())
+	if err != nil {
+		return nil, err
+	}
+	s, err := v.schemas()
+	if err != nil {
+		return nil, err
+	}
+	if r.convert.changes() || !v.preserve {
+		// Versions need not have the same fields.
+		if out, err = r.pruned(v, s, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// pruned drops what a version does not know. A conversion that changes nothing shares its object with the cache.
+func (r *row) pruned(v *version, s *schemas, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if !r.convert.changes() {
+		u = u.DeepCopy()
+	}
+	_, err := v.coerce(u, s, coercion{})
+	return u, err
+}
+
+// begin refuses new objects of a definition that is being deleted.
+func (r *row) begin(_ context.Context, _ kinds.Store, _ *kinds.Request, obj, old runtime.Object) (done, undo func(), err error) {
+	if old == nil && obj != nil && r.terminating.Load() {
+		name := obj.(*unstructured.Unstructured).GetName()
+		return nil, nil, apierrors.NewForbidden(r.kind.GroupResource(), name, errors.New("create not allowed while custom resource definition is terminating"))
+	}
+	return nil, nil, nil
+}
+
+func (r *row) prepareCreate(req *kinds.Request, obj runtime.Object) {
+	u := obj.(*unstructured.Unstructured)
+	if r.of(req).hasStatus() {
+		delete(u.Object, "status")
+	}
+	u.SetGeneration(1)
+}
+
+func (r *row) prepareUpdate(req *kinds.Request, obj, before runtime.Object) {
+	u, old := obj.(*unstructured.Unstructured), before.(*unstructured.Unstructured)
+	if r.of(req).hasStatus() {
+		if status, ok := old.Object["status"]; ok {
+			u.Object["status"] = runtime.DeepCopyJSONValue(status)
+		} else {
+			delete(u.Object, "status")
+		}
+	}
+	if !sameBesideMetadata(u.Object, old.Object) {
+		u.SetGeneration(old.GetGeneration() + 1)
+	}
+}
+
+// sameBesideMetadata is upstream's rule for counting a generation.
+func sameBesideMetadata(a, b map[string]any) bool {
+	without := func(m map[string]any) map[string]any {
+		out := make(map[string]any, len(m))
+		for key, value := range m {
+			if key != "metadata" {
+				out[key] = value
+			}
+		}
+		return out
+	}
+	return apiequality.Semantic.DeepEqual(without(a), without(b))
+}
+
+// prepareStatus leaves nothing of obj but the status and who set it.
+func prepareStatus(_ *kinds.Request, obj, old runtime.Object) {
+	u := obj.(*unstructured.Unstructured)
+	status, ok := u.Object["status"]
+	managed := u.GetManagedFields()
+	u.Object = old.(*unstructured.Unstructured).DeepCopy().Object
+	u.SetManagedFields(managed)
+	if ok {
+		u.Object["status"] = status
+	} else {
+		delete(u.Object, "status")
+	}
+}
+
+func (r *row) validate(req *kinds.Request, obj runtime.Object) field.ErrorList {
+	v := r.of(req)
+	u, err := r.in(v, obj)
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, err)}
+	}
+	return v.validateNew(u)
+}
+
+// both are two objects in the version that a request speaks.
+func (r *row) both(req *kinds.Request, obj, old runtime.Object) (v *version, u, before *unstructured.Unstructured, err error) {
+	v = r.of(req)
+	if u, err = r.in(v, obj); err == nil {
+		before, err = r.in(v, old)
+	}
+	return v, u, before, err
+}
+
+func (r *row) validateUpdate(req *kinds.Request, obj, old runtime.Object) field.ErrorList {
+	v, u, before, err := r.both(req, obj, old)
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, err)}
+	}
+	return v.validateUpdate(u, before)
+}
+
+func (r *row) validateStatus(req *kinds.Request, obj, old runtime.Object) field.ErrorList {
+	v, u, before, err := r.both(req, obj, old)
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, err)}
+	}
+	return v.validateStatus(u, before)
+}
+
+func (r *row) warnings(_ *kinds.Request, obj, old runtime.Object) []string {
+	var before metav1.Object
+	if old != nil {
+		before = old.(*unstructured.Unstructured)
+	}
+	return warnings(obj.(*unstructured.Unstructured), before)
+}

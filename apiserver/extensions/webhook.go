@@ -1,0 +1,280 @@
+package extensions
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// webhookTimeout bounds one conversion, and webhookAnswer how much of an answer is read.
+const (
+	webhookTimeout = 30 * time.Second
+	webhookAnswer  = 64 << 20
+)
+
+// webhooks is how Services are reached.
+type webhooks struct {
+	// dial connects to a port of a Service.
+	dial func(ctx context.Context, namespace, service string, port int32) (net.Conn, error)
+}
+
+// webhook converts by asking somebody else (ConversionReview).
+type webhook struct {
+	url      string
+	versions []string
+	client   *http.Client
+}
+
+func newWebhook(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks) (*webhook, error) {
+	spec := crd.Spec.Conversion.Webhook
+	if spec == nil || spec.ClientConfig == nil {
+		return nil, fmt.Errorf("%s: conversion names no webhook", crd.Name)
+	}
+	cfg := spec.ClientConfig
+	security := &tls.Config{MinVersion: tls.VersionTLS12}
+	if bundle := bytes.TrimSpace(cfg.CABundle); len(bundle) > 0 {
+		security.RootCAs = x509.NewCertPool()
+		if !security.RootCAs.AppendCertsFromPEM(bundle) {
+			return nil, fmt.Errorf("%s: the caBundle of the conversion webhook holds no certificate", crd.Name)
+		}
+	}
+	transport := &http.Transport{TLSClientConfig: security, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
+	w := &webhook{versions: spec.ConversionReviewVersions, client: &http.Client{Transport: transport, Timeout: webhookTimeout}}
+	target := &url.URL{Scheme: "https"}
+	switch {
+	case cfg.URL != nil:
+		var err error
+		if target, err = url.Parse(*cfg.URL); err != nil {
+			return nil, fmt.Errorf("%s: conversion webhook: %w", crd.Name, err)
+		}
+	case cfg.Service != nil:
+		service, port := cfg.Service, int32(443)
+		if service.Port != nil {
+			port = *service.Port
+		}
+		name := service.Name + "." + service.Namespace + ".svc"
+		target.Host = net.JoinHostPort(name, strconv.Itoa(int(port)))
+		if service.Path != nil {
+			target.Path = *service.Path
+		}
+		security.ServerName = name
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return hooks.dial(ctx, service.Namespace, service.Name, port)
+		}
+	default:
+		return nil, fmt.Errorf("%s: the conversion webhook has neither a URL nor a Service", crd.Name)
+	}
+	query := target.Query()
+	query.Set("timeout", webhookTimeout.String())
+	target.RawQuery = query.Encode()
+	w.url = target.String()
+	return w, nil
+}
+
+func (w *webhook) changes() bool { return true }
+
+func (w *webhook) one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error) {
+	if len(u.GetUID()) == 0 && u.GetName() == "" && u.GetGenerateName() == "" {
+		return renamed{}.one(u, to) // a bookmark, or an object that is still to be filled
+	}
+	gvk := u.GroupVersionKind()
+	answers, err := w.ask(u, to)
+	if err != nil {
+		return nil, fmt.Errorf("conversion webhook for %v failed: %w", gvk, err)
+	}
+	if len(answers) != 1 {
+		return nil, fmt.Errorf("conversion webhook for %v returned %d objects, expected %d", gvk, len(answers), 1)
+	}
+	out := &unstructured.Unstructured{}
+	if err := out.UnmarshalJSON(answers[0].Raw); err != nil {
+		return nil, err
+	}
+	if have := out.GroupVersionKind().GroupVersion(); have != to {
+		return nil, fmt.Errorf("conversion webhook for %v returned invalid object at index 0: invalid groupVersion (expected %v, received %v)", gvk, to, have)
+	}
+	if have := out.GetKind(); have != gvk.Kind {
+		return nil, fmt.Errorf("conversion webhook for %v returned invalid object at index 0: invalid kind (expected %v, received %v)", gvk, gvk.Kind, have)
+	}
+	if err := sameObject(u, out); err != nil {
+		return nil, fmt.Errorf("conversion webhook for %v returned invalid object: %w", gvk, err)
+	}
+	if err := restoreMetadata(u, out); err != nil {
+		return nil, fmt.Errorf("conversion webhook for %v returned invalid metadata: %w", gvk, err)
+	}
+	return out, nil
+}
+
+// ask sends an object to be converted.
+func (w *webhook) ask(u *unstructured.Unstructured, to schema.GroupVersion) ([]runtime.RawExtension, error) {
+	raw, err := json.Marshal(u.Object)
+	if err != nil {
+		return nil, err
+	}
+	objects := []runtime.RawExtension{{Raw: raw}}
+	id := types.UID(uuid.NewString())
+	for _, version := range w.versions {
+		switch version {
+		case "v1":
+			return w.askV1(&apiextensionsv1.ConversionRequest{UID: id, DesiredAPIVersion: to.String(), Objects: objects})
+		case "v1beta1":
+			return w.askV1beta1(&apiextensionsv1beta1.ConversionRequest{UID: id, DesiredAPIVersion: to.String(), Objects: objects})
+		}
+	}
+	return nil, errors.New("no supported conversion review versions")
+}
+
+func (w *webhook) askV1(request *apiextensionsv1.ConversionRequest) ([]runtime.RawExtension, error) {
+	want := apiextensionsv1.SchemeGroupVersion.WithKind("ConversionReview")
+	review := &apiextensionsv1.ConversionReview{Request: request, Response: &apiextensionsv1.ConversionResponse{}}
+	review.SetGroupVersionKind(want)
+	answer := &apiextensionsv1.ConversionReview{}
+	if err := w.post(review, answer); err != nil {
+		return nil, err
+	}
+	switch have := answer.GroupVersionKind(); {
+	case have != want:
+		return nil, fmt.Errorf("expected webhook response of %v, got %v", want, have)
+	case answer.Response == nil:
+		return nil, errors.New("no response provided")
+	case answer.Response.UID != request.UID:
+		return nil, fmt.Errorf("expected response.uid=%q, got %q", request.UID, answer.Response.UID)
+	}
+	return answer.Response.ConvertedObjects, failed(&answer.Response.Result)
+}
+
+func (w *webhook) askV1beta1(request *apiextensionsv1beta1.ConversionRequest) ([]runtime.RawExtension, error) {
+	review := &apiextensionsv1beta1.ConversionReview{Request: request, Response: &apiextensionsv1beta1.ConversionResponse{}}
+	review.SetGroupVersionKind(apiextensionsv1beta1.SchemeGroupVersion.WithKind("ConversionReview"))
+	answer := &apiextensionsv1beta1.ConversionReview{}
+	if err := w.post(review, answer); err != nil {
+		return nil, err
+	}
+	if answer.Response == nil {
+		return nil, errors.New("no response provided")
+	}
+	return answer.Response.ConvertedObjects, failed(&answer.Response.Result)
+}
+
+func failed(result *metav1.Status) error {
+	switch {
+	case result.Status == metav1.StatusSuccess:
+		return nil
+	case result.Message != "":
+		return errors.New(result.Message)
+	}
+	return fmt.Errorf("response.result.status was '%s', not 'Success'", result.Status)
+}
+
+func (w *webhook) post(review, answer any) error {
+	body, err := json.Marshal(review)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, */*")
+	resp, err := w.client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, webhookAnswer))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		if status := new(metav1.Status); json.Unmarshal(data, status) == nil && status.Message != "" {
+			return errors.New(status.Message)
+		}
+		return errors.New("the server responded with the status code " + strconv.Itoa(resp.StatusCode) + " but did not return more information")
+	}
+	return json.Unmarshal(data, answer)
+}
+
+// sameObject refuses an answer that is about something else.
+func sameObject(in, out *unstructured.Unstructured) error {
+	for _, is := range []struct{ what, want, have string }{
+		{"kind", in.GetKind(), out.GetKind()}, {"name", in.GetName(), out.GetName()},
+		{"namespace", in.GetNamespace(), out.GetNamespace()}, {"UID", string(in.GetUID()), string(out.GetUID())},
+	} {
+		if is.want != is.have {
+			return fmt.Errorf("must have the same %s: %v != %v", is.what, is.want, is.have)
+		}
+	}
+	return nil
+}
+
+// restoreMetadata undoes what a webhook did to the metadata, apart from labels and annotations.
+func restoreMetadata(in, out *unstructured.Unstructured) error {
+	raw, ok := out.Object["metadata"]
+	if !ok {
+		return errors.New("missing metadata in converted object")
+	}
+	answered, ok := raw.(map[string]any)
+	if !ok {
+		return fmt.Errorf("invalid metadata of type %T in converted object", raw)
+	}
+	kept := map[string]any{}
+	if meta, ok := in.Object["metadata"].(map[string]any); ok {
+		kept = runtime.DeepCopyJSON(meta)
+	}
+	out.Object["metadata"] = kept
+	for _, name := range []string{"labels", "annotations"} {
+		value := answered[name]
+		if value == nil {
+			delete(kept, name)
+			continue
+		}
+		texts, ok := value.(map[string]any)
+		if !ok {
+			return fmt.Errorf("invalid metadata.%s of type %T in converted object", name, value)
+		}
+		if err := checkTexts(name, texts); err != nil {
+			return err
+		}
+		kept[name] = texts
+	}
+	return nil
+}
+
+func checkTexts(name string, texts map[string]any) error {
+	plain := make(map[string]string, len(texts))
+	for key, value := range texts {
+		text, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("metadata.%s[%s] must be a string, but is %T in converted object", name, key, value)
+		}
+		plain[key] = text
+	}
+	if name == "labels" {
+		return metav1validation.ValidateLabels(plain, field.NewPath("metadata", "labels")).ToAggregate()
+	}
+	return apivalidation.ValidateAnnotations(plain, field.NewPath("metadata", "annotation")).ToAggregate()
+}
