@@ -107,15 +107,6 @@ func machine() string {
 	return fmt.Sprintf("%d cores, %s, %s", runtime.NumCPU(), memory, groups)
 }
 
-const flakesHeading = `# Tests that did not fail twice
-
-A test that fails and then passes has found a defect that does not show every time. Each line is one that is open: who mends
-it takes the line out. ` + "`.ci/run`" + ` adds lines.
-
-| date | version | test | first line of the failure |
-|---|---|---|---|
-`
-
 // noteFlakes adds tests that passed only when repeated to docs/flakes.md, and says so.
 func noteFlakes(ctx context.Context, flaked suite.Results) error {
 	if len(flaked) == 0 {
@@ -123,9 +114,6 @@ func noteFlakes(ctx context.Context, flaked suite.Results) error {
 	}
 	path := filepath.Join(docsDir, flakesFile)
 	page, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
-		page, err = []byte(flakesHeading), nil
-	}
 	if err != nil {
 		return err
 	}
