@@ -118,7 +118,9 @@ func measure(dir string) (Signal, error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return s, fmt.Errorf("room in %s: %w", dir, err)
 	}
-	s.DiskAvailable, s.DiskTotal = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
+	// What is kept for root, or for others by a quota, is no part of what can be filled: a disk may never have 15 % of its
+	// blocks to give.
+	s.DiskAvailable, s.DiskTotal = fs.Bavail*uint64(fs.Bsize), (fs.Blocks-fs.Bfree+fs.Bavail)*uint64(fs.Bsize)
 	s.InodesFree, s.Inodes = fs.Ffree, fs.Files
 	s.MaxPIDs = readInt("/proc/sys/kernel/pid_max")
 	// The fourth field of loadavg is RUNNING/ALL.

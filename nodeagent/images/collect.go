@@ -19,8 +19,9 @@ func (s *Store) Usage(context.Context) (runtime.ImageUsage, error) {
 		return runtime.ImageUsage{}, err
 	}
 	u := runtime.ImageUsage{
-		Path:           s.root,
-		CapacityBytes:  st.Blocks * uint64(st.Bsize),
+		Path: s.root,
+		// Without what is kept for root or by a quota: see eviction.Manager.Look.
+		CapacityBytes:  (st.Blocks - st.Bfree + st.Bavail) * uint64(st.Bsize),
 		AvailableBytes: st.Bavail * uint64(st.Bsize),
 		Inodes:         st.Files,
 		InodesFree:     st.Ffree,
