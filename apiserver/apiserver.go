@@ -244,7 +244,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	reg.SetService(kinds.ServiceClusterIPs, s.ranges.addresses)
 	reg.SetService(kinds.ServiceNodePorts, s.ranges.ports)
 	connector := s.connector(authorizer, readers)
-	chain, err := s.admission(reg, authorizer, readers)
+	chain, err := s.admission(reg, authorizer, readers, connector.DialService)
 	if err != nil {
 		return nil, nil, err
 	}

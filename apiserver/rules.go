@@ -1,16 +1,25 @@
 package apiserver
 
 import (
+	"context"
+	"net"
+
 	"github.com/skiff-project/skiff/apiserver/admission"
+	"github.com/skiff-project/skiff/apiserver/admission/webhook"
 	"github.com/skiff-project/skiff/apiserver/authz"
 	"github.com/skiff-project/skiff/apiserver/nodeproxy"
 	"github.com/skiff-project/skiff/apiserver/registry"
 )
 
+// dialer connects to a port of a Service.
+type dialer = func(ctx context.Context, namespace, service string, port int32) (net.Conn, error)
+
 // admission puts the chain together.
-func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer, readers authz.Readers) (admission.Interface, error) {
+func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer, readers authz.Readers, dial dialer) (admission.Interface, error) {
 	objects := &admission.Objects{Readers: readers, Store: reg.Hooks(), Authz: authorizer, Configs: s.rules}
-	chain, err := admission.Choose(objects, s.cfg.EnableAdmission, s.cfg.DisableAdmission, authorizer.Escalation())
+	hooks := webhook.New(webhook.Config{Objects: objects, Dial: dial, Log: s.log})
+	chain, err := admission.Choose(objects, s.cfg.EnableAdmission, s.cfg.DisableAdmission,
+		authorizer.Escalation(), hooks.Mutating(), hooks.Validating())
 	if err != nil {
 		return nil, err
 	}

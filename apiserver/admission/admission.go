@@ -20,7 +20,9 @@ const (
 
 // Attributes describe one write. Rules may change Object in Mutate, and nothing else ever.
 type Attributes struct {
-	Kind        *kinds.Kind
+	Kind *kinds.Kind
+	// Version is the version that the client speaks; nil means the hub's own. Objects are of the hub type all the same.
+	Version     *kinds.Version
 	Subresource string
 	Operation   Operation
 	// Namespace is empty for cluster-scoped kinds, except Namespaces themselves, where it is the name.
@@ -38,7 +40,16 @@ type Attributes struct {
 	DryRun  bool
 	// AuditAnnotations may be set by rules; keys are RULE.DOMAIN/KEY. Nil is allowed: use Annotate.
 	AuditAnnotations map[string]string
+	// Round is 0, and 1 when mutating rules are run once more because Again asked for it: what a webhook or a policy
+	// changes, the rules before it have not seen.
+	Round int
+	again bool
+	// Notes are what rules remember from one round to the next, by their names.
+	Notes map[string]any
 }
+
+// Again asks for a second round of the mutating rules. There is never a third one.
+func (a *Attributes) Again() { a.again = true }
 
 // Annotate adds an annotation to the request's audit event.
 func (a *Attributes) Annotate(key, value string) {
@@ -74,6 +85,14 @@ type Chain []Rule
 
 // Mutate implements Interface.
 func (c Chain) Mutate(ctx context.Context, a *Attributes) error {
+	if err := c.mutate(ctx, a); err != nil || !a.again {
+		return err
+	}
+	a.Round = 1
+	return c.mutate(ctx, a)
+}
+
+func (c Chain) mutate(ctx context.Context, a *Attributes) error {
 	for i := range c {
 		if c[i].Mutate == nil {
 			continue

@@ -100,7 +100,23 @@ func (o *Objects) find(ctx context.Context, gr schema.GroupResource, opts watchc
 	return out, nil
 }
 
+// List is what this server knows of a kind, in one namespace or all. The objects must not be changed. A kind that nobody
+// has an object of costs nothing.
+func (o *Objects) List(ctx context.Context, gr schema.GroupResource, namespace string) ([]runtime.Object, error) {
+	return o.list(ctx, gr, namespace)
+}
+
+// Get is one object as this server knows it, read afresh if it knows none. It must not be changed.
+func (o *Objects) Get(ctx context.Context, gr schema.GroupResource, namespace, name string) (runtime.Object, error) {
+	return o.get(ctx, gr, namespace, name)
+}
+
 func core(resource string) schema.GroupResource { return schema.GroupResource{Resource: resource} }
+
+// Forbidden refuses a write. The name is the object's, or what it will begin with.
+func Forbidden(a *Attributes, format string, args ...any) *apierrors.StatusError {
+	return forbidden(a, format, args...).(*apierrors.StatusError)
+}
 
 // forbidden refuses a write. The name is the object's, or what it will begin with.
 func forbidden(a *Attributes, format string, args ...any) error {

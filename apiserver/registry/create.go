@@ -211,7 +211,7 @@ func (res *Resource) begin(ctx context.Context, w *Write, req *kinds.Request, ob
 
 func (res *Resource) attributes(w *Write, op admission.Operation, obj, old runtime.Object) *admission.Attributes {
 	a := &admission.Attributes{
-		Kind: res.Kind, Subresource: w.Subresource, Operation: op, Namespace: w.Namespace, Name: w.Name,
+		Kind: res.Kind, Version: w.Version, Subresource: w.Subresource, Operation: op, Namespace: w.Namespace, Name: w.Name,
 		Object: obj, Old: old, Options: w.Options, User: w.User, DryRun: w.DryRun,
 	}
 	if a.Namespace == "" && res.isNamespaces() {
