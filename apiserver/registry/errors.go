@@ -38,11 +38,22 @@ func fromStorage(err error, doing string, gr schema.GroupResource, name string) 
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, storage.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return apierrors.NewServerTimeout(gr, doing, retryAfter)
+		return timedOut(doing, gr)
 	case errors.Is(err, storage.ErrUnavailable):
 		return apierrors.NewServiceUnavailable(fmt.Sprintf("the store cannot %s %s at the moment", doing, gr))
 	}
 	return err
+}
+
+// timedOut is a 504. Clients that are told when to come back try again by themselves, which a write, that may have happened
+// after all, must not be; so only reads are.
+func timedOut(doing string, gr schema.GroupResource) error {
+	again := 0
+	switch doing {
+	case "get", "list", "watch":
+		again = retryAfter
+	}
+	return apierrors.NewTimeoutError(fmt.Sprintf("the %s operation against %s could not be completed at this time, please try again", doing, gr), again)
 }
 
 // preconditionFailed is upstream's refusal of a write that expects another object than the one that is there.
