@@ -21,9 +21,10 @@ type Progress struct {
 	open    map[string]Test
 	passed  map[string]bool
 	failed  map[string]bool
-	partial []byte // of a line of output
-	outcome string // of the test that the next line names
-	width   int    // of the line that stands there
+	last    time.Time // since when every test that is left and not serial runs
+	partial []byte    // of a line of output
+	outcome string    // of the test that the next line names
+	width   int       // of the line that stands there
 }
 
 // NewProgress follows these tests. live makes one line that changes; else a line is written now and then.
@@ -179,8 +180,15 @@ func (p *Progress) rest() (running int, left time.Duration) {
 		longest = max(longest, t.Estimate)
 	}
 	switch {
+	case n > p.procs:
+		running = p.procs
 	case n > 0:
-		running = min(n, p.procs)
+		running = n
+		if p.last.IsZero() {
+			p.last = time.Now()
+		}
+		longest = max(longest-time.Since(p.last), 0)
+		parallel = 0
 	case len(p.open) > 0:
 		running = 1
 	}
@@ -189,6 +197,6 @@ func (p *Progress) rest() (running int, left time.Duration) {
 
 // clock writes minutes and seconds.
 func clock(d time.Duration) string {
-	s := int(d.Seconds())
+	s := int(d.Round(time.Second).Seconds())
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
