@@ -46,7 +46,15 @@ func (s slice) run(ctx context.Context) error {
 	fmt.Printf("a third of the %d quick tests that passed last, for %s\n", len(quick), s.key)
 	ends := time.Now().Add(s.limit)
 	results, err := session.on(ctx, func(ctx context.Context) (suite.Results, error) {
-		return s.twice(ctx, session, tests, ends)
+		runs := 0
+		return s.twice(ctx, tests, ends, func(ctx context.Context, tests []suite.Test, limit time.Duration) (suite.Results, error) {
+			if runs++; runs > 1 { // the first log tells what went wrong
+				if err := os.Rename(filepath.Join(session.out, "e2e.log"), filepath.Join(session.out, "e2e-first.log")); err != nil {
+					return nil, err
+				}
+			}
+			return session.tests(ctx, tests, s.procs, limit)
+		})
 	})
 	if len(results.With(suite.NotRun)) < len(results) {
 		err = errors.Join(err, session.report(results))
@@ -66,18 +74,18 @@ func (s slice) run(ctx context.Context) error {
 	return nil
 }
 
+// runner runs tests for at most the time that it is given.
+type runner func(ctx context.Context, tests []suite.Test, limit time.Duration) (suite.Results, error)
+
 // twice runs the tests, and those that failed once more. It keeps a quarter of the time for that, and for the end.
-func (s slice) twice(ctx context.Context, session *session, tests []suite.Test, ends time.Time) (suite.Results, error) {
-	results, err := session.tests(ctx, tests, s.procs, time.Until(ends)*3/4)
+func (s slice) twice(ctx context.Context, tests []suite.Test, ends time.Time, run runner) (suite.Results, error) {
+	results, err := run(ctx, tests, time.Until(ends)*3/4)
 	failed := results.With(suite.Failed)
 	if err != nil || len(failed) == 0 {
 		return results, err
 	}
-	if err := os.Rename(filepath.Join(session.out, "e2e.log"), filepath.Join(session.out, "e2e-first.log")); err != nil {
-		return results, err
-	}
 	fmt.Printf("once more, since %d tests failed\n", len(failed))
-	again, err := session.tests(ctx, failed.Tests(), s.procs, max(time.Until(ends)-time.Minute, time.Minute))
+	again, err := run(ctx, failed.Tests(), max(time.Until(ends)-time.Minute, time.Minute))
 	if err != nil {
 		return results, err
 	}
