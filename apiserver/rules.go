@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"github.com/skiff-project/skiff/apiserver/admission"
+	"github.com/skiff-project/skiff/apiserver/admission/policy"
 	"github.com/skiff-project/skiff/apiserver/admission/webhook"
 	"github.com/skiff-project/skiff/apiserver/authz"
 	"github.com/skiff-project/skiff/apiserver/nodeproxy"
@@ -18,8 +19,9 @@ type dialer = func(ctx context.Context, namespace, service string, port int32) (
 func (s *Server) admission(reg *registry.Registry, authorizer *authz.Authorizer, readers authz.Readers, dial dialer) (admission.Interface, error) {
 	objects := &admission.Objects{Readers: readers, Store: reg.Hooks(), Authz: authorizer, Configs: s.rules}
 	hooks := webhook.New(webhook.Config{Objects: objects, Dial: dial, Log: s.log})
+	policies := policy.New(policy.Config{Objects: objects, KindOf: reg.KindOf, Types: reg.Types})
 	chain, err := admission.Choose(objects, s.cfg.EnableAdmission, s.cfg.DisableAdmission,
-		authorizer.Escalation(), hooks.Mutating(), hooks.Validating())
+		authorizer.Escalation(), policies.Mutating(), hooks.Mutating(), policies.Validating(), hooks.Validating())
 	if err != nil {
 		return nil, err
 	}

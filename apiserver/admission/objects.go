@@ -68,13 +68,25 @@ func shared(found *watchcache.Object, err error, gr schema.GroupResource, name s
 		return nil, apierrors.NewNotFound(gr, name)
 	}
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return nil, notRead(err, gr)
 	}
 	obj, err := found.Shared()
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	return obj, nil
+}
+
+// notRead says that a rule could not find out what it must know. An etcd that does not answer is not this server's mistake.
+func notRead(err error, gr schema.GroupResource) error {
+	err = fmt.Errorf("read %s: %w", gr, err)
+	switch {
+	case errors.Is(err, storage.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return apierrors.NewTimeoutError(err.Error(), 0)
+	case errors.Is(err, storage.ErrUnavailable):
+		return apierrors.NewServiceUnavailable(err.Error())
+	}
+	return apierrors.NewInternalError(err)
 }
 
 // list reads what this server knows of a kind, in one namespace or all.
@@ -89,7 +101,7 @@ func (o *Objects) find(ctx context.Context, gr schema.GroupResource, opts watchc
 	}
 	list, err := reader.List(ctx, opts)
 	if err != nil {
-		return nil, apierrors.NewInternalError(fmt.Errorf("list %s: %w", gr, err))
+		return nil, notRead(err, gr)
 	}
 	out := make([]runtime.Object, len(list.Items))
 	for i, item := range list.Items {

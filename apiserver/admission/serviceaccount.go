@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
 )
@@ -100,6 +101,10 @@ func (o *Objects) account(ctx context.Context, a *Attributes, pod *corev1.Pod) (
 	name := pod.Spec.ServiceAccountName
 	if name == "" {
 		return nil, forbidden(a, "no service account specified for pod %s/%s", a.Namespace, pod.Name)
+	}
+	// Upstream asks for the account by a path.
+	if wrong := path.IsValidPathSegmentName(name); len(wrong) > 0 {
+		return nil, forbidden(a, "error looking up service account %s/%s: invalid resource name %q: %v", a.Namespace, name, name, wrong)
 	}
 	obj, err := o.get(ctx, core("serviceaccounts"), a.Namespace, name)
 	for deadline := time.Now().Add(accountWait); name == defaultAccount && apierrors.IsNotFound(err) && time.Now().Before(deadline); {

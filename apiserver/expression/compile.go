@@ -172,12 +172,15 @@ func extend(from *environment.EnvSet, scope Scope, mode environment.Type) (*cel.
 	if scope.Authorizer {
 		options = append(options, cel.Variable(Authorizer, library.AuthorizerType), cel.Variable(RequestResource, library.ResourceCheckType))
 	}
-	if scope.Mutation {
-		options = append(options, common.ResolverEnvOption(&mutation.DynamicTypeResolver{}), environment.UnversionedLib(library.JSONPatch))
-	}
 	set, err := from.Extend(environment.VersionedOptions{
 		IntroducedVersion: version.MajorMinor(1, 0), EnvOptions: options, DeclTypes: []*kcel.DeclType{types.request, types.namespace},
 	}, environment.StrictCostOpt)
+	if err == nil && scope.Mutation {
+		// Apart from the above: declared types would take the place of the resolver.
+		set, err = set.Extend(environment.VersionedOptions{IntroducedVersion: version.MajorMinor(1, 0), EnvOptions: []cel.EnvOption{
+			common.ResolverEnvOption(&mutation.DynamicTypeResolver{}), environment.UnversionedLib(library.JSONPatch),
+		}})
+	}
 	if err != nil {
 		return nil, err
 	}

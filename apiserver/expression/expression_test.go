@@ -98,6 +98,23 @@ func TestCustomResource(t *testing.T) {
 	}
 }
 
+func TestMutationTypes(t *testing.T) {
+	c, err := expression.WithVariables(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{`Object{spec: Object.spec{replicas: 3}}`, `[JSONPatch{op: "remove", path: "/a" + jsonpatch.escapeKey("b/c")}]`} {
+		for _, compiler := range []*expression.Compiler{c, expression.NewCompiler(false)} {
+			if p := compiler.Compile(text, expression.Scope{Mutation: true}, cel.AnyType); p.Err != nil {
+				t.Errorf("%s: %v", text, p.Err)
+			}
+			if p := compiler.Compile(text, expression.Scope{}, cel.AnyType); p.Err == nil {
+				t.Errorf("%s: is known where nothing may be changed", text)
+			}
+		}
+	}
+}
+
 func TestBudget(t *testing.T) {
 	c := expression.NewCompiler(true)
 	dear := c.Compile("[1,2,3,4,5,6,7,8].all(a, [1,2,3,4,5,6,7,8].all(b, [1,2,3,4,5,6,7,8].all(c, a + b + c > 0)))", expression.Scope{}, cel.BoolType)
