@@ -72,10 +72,17 @@ e2e-kubectl:
 test-vm: build images ## Boot Debian's kernel in an emulated machine (cgroup v2) and run the demo and some end-to-end tests there
 	@hack/test-vm.sh
 
+.PHONY: peers
+peers: ## Build upstream's programs, from modules of their own, into out/peers (some 15 minutes the first time)
+	@hack/need.sh gcc:gcc runc conmon iptables nft:nftables ip:iproute2
+	@[ -x /usr/lib/cni/ptp ] || hack/need.sh /usr/lib/cni/ptp:containernetworking-plugins
+	@e2e/bench/peers/build.sh out/peers
+
 .PHONY: bench
-bench: ## Measure the API server; UPSTREAM=DIR (kube-apiserver, etcd) measures upstream's in the same run
-	@mkdir -p $(BIN) && $(BUILD) -o $(BIN)/ ./cmd/apiserver ./e2e/bench
-	@$(BIN)/bench --skiff $(BIN) $(if $(UPSTREAM),--upstream $(UPSTREAM))
+bench: build images peers ## Measure Skiff beside upstream [ONLY=regexp] [RUNS=3] [SIZE=5000,20000] [DOCS=docs]
+	@$(BUILD) -o $(BIN)/ ./e2e/bench
+	@$(BIN)/bench --skiff $(BIN) --peers out/peers --runs $(or $(RUNS),3) --sizes $(or $(SIZE),5000,20000) --json out/bench.json \
+		$(if $(ONLY),--only '$(ONLY)') $(if $(DOCS),--docs $(DOCS)) $(BENCHFLAGS)
 
 .PHONY: conformance
 conformance: conformance-build ## Run the official conformance suite [FOCUS=regexp] [SKIP=regexp] [PROCS=5] [FAILED=1]
@@ -96,8 +103,9 @@ conformance-slice: conformance-build
 	@$(BIN)/conformance/run slice --commit "$$(git rev-parse HEAD)" --procs $(PROCS)
 
 .PHONY: interchange
-interchange: ## Run each upstream component in place of ours, and ours in place of upstream's
-	@hack/later.sh interchange e2e/interchange "upstream components beside ours"
+interchange: build images peers ## Run each upstream component in place of ours, and ours in place of upstream's [ONLY=regexp] [FOR=1m] [DOCS=docs]
+	@$(BUILD) -o $(BIN)/ ./e2e/interchange
+	@$(BIN)/interchange --skiff $(BIN) --peers out/peers $(if $(ONLY),--only '$(ONLY)') $(if $(FOR),--for $(FOR)) $(if $(DOCS),--docs $(DOCS))
 
 .PHONY: golden
 golden: ## Compare our API server's answers with recorded ones of upstream's [ONLY=regexp] [RECORD=1]

@@ -2,141 +2,144 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"regexp"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skiff-project/skiff/e2e/lab"
 )
 
 // options are the flags.
 type options struct {
-	skiff, upstream string
-	pods, rounds    int
-	writers         int
-	json            string
+	skiff, peers string
+	only, sides  string
+	runs         int
+	sizes        []int
+	schedule     int
+	services     int
+	settle       time.Duration
+	json, docs   string
 }
 
 func main() {
 	var o options
 	cmd := &cobra.Command{
-		Use: "bench", Short: "Measures the API server beside upstream's.", Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		Use: "bench", Short: "Measures Skiff beside upstream Kubernetes.", Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.skiff, "skiff", "bin", "folder with Skiff's apiserver")
-	f.StringVar(&o.upstream, "upstream", "", "folder with upstream's kube-apiserver and etcd; empty: Skiff alone, on its embedded etcd")
-	f.IntVar(&o.pods, "pods", 5000, "objects")
-	f.IntVar(&o.writers, "writers", 32, "requests under way at once")
-	f.IntVar(&o.rounds, "rounds", 3, "rounds, of which the median is told")
-	f.StringVar(&o.json, "json", "", "write the figures to this file too")
+	f.StringVar(&o.skiff, "skiff", "bin", "folder with Skiff's programs and images")
+	f.StringVar(&o.peers, "peers", "out/peers", "folder with upstream's programs")
+	f.StringVar(&o.only, "only", "", "benchmarks to run, as a regular expression")
+	f.StringVar(&o.sides, "sides", "upstream,skiff", "who is measured")
+	f.IntVar(&o.runs, "runs", 3, "runs of each side, of which the median is told")
+	f.IntSliceVar(&o.sizes, "sizes", []int{5000, 20000}, "objects that the API server holds")
+	f.IntVar(&o.schedule, "schedule", 3000, "pods to schedule")
+	f.IntVar(&o.services, "services", 5000, "Services that a proxy serves")
+	f.DurationVar(&o.settle, "settle", 15*time.Second, "rest before idle memory and processor time are measured")
+	f.StringVar(&o.json, "json", "", "file for the figures of every run")
+	f.StringVar(&o.docs, "docs", "", "folder whose performance.md and performance.svg are brought up to date")
+	cmd.AddCommand(backendCommand())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := cmd.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		stop()
 		os.Exit(1)
 	}
 }
 
 func (o *options) run(ctx context.Context) error {
-	candidates := []candidate{{name: "skiff", binary: filepath.Join(o.skiff, "apiserver")}}
-	if o.upstream != "" {
-		candidates[0].etcd = filepath.Join(o.upstream, "etcd")
-		candidates = append([]candidate{{name: "upstream", binary: filepath.Join(o.upstream, "kube-apiserver"), etcd: filepath.Join(o.upstream, "etcd")}}, candidates...)
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return fmt.Errorf("--only: %w", err)
 	}
-	results := map[string]map[string][]float64{} // work, candidate, figure of each round
-	for round := range o.rounds {
-		for _, c := range candidates {
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, o.rounds, c.name)
-			if err := o.round(ctx, c, results); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+	if err := o.check(); err != nil {
+		return err
+	}
+	// What a run left behind that was killed.
+	if err := lab.Sweep(ctx, o.skiff); err != nil {
+		return err
+	}
+	rec := &record{runs: o.runs, began: time.Now()}
+	var failed []error
+	for _, bm := range o.benchmarks() {
+		if !only.MatchString(bm.name) {
+			continue
+		}
+		for run := range o.runs {
+			for _, side := range lab.Sides {
+				if !strings.Contains(o.sides, string(side)) || bm.name == ceilings && side == lab.Upstream {
+					continue
+				}
+				start := time.Now()
+				fmt.Fprintf(os.Stderr, "%s %s: %s, run %d of %d\n", start.Format(time.TimeOnly), bm.name, side, run+1, o.runs)
+				if err := o.once(ctx, bm, side, rec); err != nil {
+					err = fmt.Errorf("%s, %s: %w", bm.name, side, err)
+					fmt.Fprintf(os.Stderr, "    FAILED: %v\n", err)
+					failed = append(failed, err)
+				}
+				if ctx.Err() != nil {
+					return errors.Join(append(failed, ctx.Err())...)
+				}
+				fmt.Fprintf(os.Stderr, "    (%.0f s)\n", time.Since(start).Seconds())
 			}
 		}
 	}
-	o.print(candidates, results)
-	if o.json == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(o.json, b, 0o644)
+	return errors.Join(append(failed, rec.publish(o))...)
 }
 
-// round starts one server, does all the work once and stops the server.
-func (o *options) round(ctx context.Context, c candidate, results map[string]map[string][]float64) error {
-	s, err := c.start(ctx)
-	if err != nil {
-		return err
+func (o *options) once(ctx context.Context, bm benchmark, side lab.Side, rec *record) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, bm.limit, fmt.Errorf("not done after %s", bm.limit))
+	defer cancel()
+	err := bm.run(ctx, &bench{options: o, name: bm.name, side: side, rec: rec})
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), err)
 	}
-	defer s.stop()
-	l := &load{server: s, pods: o.pods, writers: o.writers}
-	for _, w := range works {
-		value, err := w.run(ctx, l)
-		if err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
+	return err
+}
+
+// check finds out what is missing before the first measurement.
+func (o *options) check() error {
+	if os.Geteuid() != 0 {
+		return errors.New("machines need root")
+	}
+	var err error
+	for _, dir := range []*string{&o.skiff, &o.peers} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
 		}
-		if results[w.name] == nil {
-			results[w.name] = map[string][]float64{}
+	}
+	for _, file := range []string{
+		o.skiff + "/apiserver", o.skiff + "/machine-init", o.skiff + "/skiff", o.skiff + "/bench", o.skiff + "/images/busybox.tar",
+		o.peers + "/etcd", o.peers + "/kube-apiserver", o.peers + "/kubelet", o.peers + "/containerd",
+	} {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("%w (make bench builds it)", err)
 		}
-		results[w.name][c.name] = append(results[w.name][c.name], value)
-		fmt.Fprintf(os.Stderr, "  %-42s %12s %s\n", w.name, number(value), w.unit)
 	}
 	return nil
 }
 
-// print writes the table of medians.
-func (o *options) print(candidates []candidate, results map[string]map[string][]float64) {
-	fmt.Printf("| %d pods, %d requests at once, median of %d |", o.pods, o.writers, o.rounds)
-	for _, c := range candidates {
-		fmt.Printf(" %s |", c.name)
+// benchmarks lists all, in the order of the table.
+func (o *options) benchmarks() []benchmark {
+	var all []benchmark
+	for _, size := range o.sizes {
+		all = append(all, benchmark{fmt.Sprintf("api-%d", size), 6 * time.Minute, func(ctx context.Context, b *bench) error { return b.api(ctx, size) }})
 	}
-	if len(candidates) == 2 {
-		fmt.Print(" ratio |")
-	}
-	fmt.Print("\n|---|")
-	for range len(candidates) + len(candidates)/2 {
-		fmt.Print("---:|")
-	}
-	fmt.Println()
-	for _, w := range works {
-		fmt.Printf("| %s, %s |", w.name, w.unit)
-		var medians []float64
-		for _, c := range candidates {
-			m := median(results[w.name][c.name])
-			medians = append(medians, m)
-			fmt.Printf(" %s |", number(m))
-		}
-		if len(medians) == 2 && medians[0] > 0 && medians[1] > 0 {
-			better := medians[1] / medians[0]
-			if w.lessIsBetter {
-				better = 1 / better
-			}
-			fmt.Printf(" %.1fx |", better)
-		}
-		fmt.Println()
-	}
-}
-
-func median(list []float64) float64 {
-	if len(list) == 0 {
-		return 0
-	}
-	list = slices.Sorted(slices.Values(list))
-	if n := len(list); n%2 == 0 {
-		return (list[n/2-1] + list[n/2]) / 2
-	}
-	return list[len(list)/2]
-}
-
-func number(v float64) string {
-	if v >= 100 {
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.1f", v)
+	return append(all,
+		benchmark{"scheduling", 5 * time.Minute, func(ctx context.Context, b *bench) error { return b.scheduling(ctx) }},
+		benchmark{"controllers", 5 * time.Minute, func(ctx context.Context, b *bench) error { return b.controllers(ctx) }},
+		benchmark{"node", 6 * time.Minute, func(ctx context.Context, b *bench) error { return b.node(ctx) }},
+		benchmark{"proxy", 3 * time.Minute, func(ctx context.Context, b *bench) error { return b.proxy(ctx) }},
+		benchmark{ceilings, time.Minute, func(ctx context.Context, b *bench) error { return b.ceiling(ctx) }},
+	)
 }

@@ -39,6 +39,7 @@ type stream struct {
 	bytes  int64
 	text   []byte // of an answer that says what is wrong
 	used   int
+	start  func()
 	onData func([]byte) bool
 	done   chan error
 }
@@ -94,6 +95,8 @@ func (c *Conn) Close() { _ = c.conn.Close() }
 type Request struct {
 	Method, Path, ContentType, Accept string
 	Body                              []byte
+	// Started, if not nil, is called once, when the answer begins with a status that says yes.
+	Started func()
 }
 
 // Error is an answer with a status other than 2xx.
@@ -110,7 +113,7 @@ func (e *Error) Error() string {
 // Do makes a request and returns the number of bytes of the answer's body. onData, if there is one, gets the body piece by
 // piece, to keep only while it is called, and ends the request by returning false.
 func (c *Conn) Do(ctx context.Context, r Request, onData func([]byte) bool) (int64, error) {
-	s := &stream{onData: onData, done: make(chan error, 1)}
+	s := &stream{start: r.Started, onData: onData, done: make(chan error, 1)}
 	id, err := c.send(r, s)
 	if err != nil {
 		return 0, err
@@ -227,6 +230,9 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) {
 		if _, err := fmt.Sscan(f.PseudoValue("status"), &s.status); err != nil {
 			c.end(f.StreamID, err)
 			return
+		}
+		if s.start != nil && s.status < 300 {
+			s.start()
 		}
 	}
 	if f.StreamEnded() {
