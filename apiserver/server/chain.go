@@ -91,6 +91,10 @@ func (s *Server) serve(w *response, r *http.Request, state *request.State) error
 			s.cfg.Log.Debug("request not authenticated", "path", r.URL.Path, "from", r.RemoteAddr, "err", err)
 		}
 		limitStranger(w, r)
+		if status := undecided(err); status != nil {
+			s.cfg.Audit.Begin(w, r, state).End(int(status.Status().Code))
+			return status
+		}
 		s.cfg.Audit.Begin(w, r, state).End(http.StatusUnauthorized)
 		return apierrors.NewUnauthorized("Unauthorized")
 	}
@@ -107,6 +111,16 @@ func (s *Server) serve(w *response, r *http.Request, state *request.State) error
 		defer func() { entry.End(w.code) }()
 	}
 	return s.answer(w, r, state)
+}
+
+// undecided is the error of an authentication that could not be carried out because etcd does not answer. Clients throw
+// credentials away for a 401, and try again after a 503 or a 504.
+func undecided(err error) *apierrors.StatusError {
+	var status *apierrors.StatusError
+	if errors.As(err, &status) && (status.ErrStatus.Code == http.StatusServiceUnavailable || status.ErrStatus.Code == http.StatusGatewayTimeout) {
+		return status
+	}
+	return nil
 }
 
 // answer is what happens on behalf of a known user. Refusals are written here, within the audit log's entry.
