@@ -194,6 +194,38 @@ func equal(t *testing.T, what string, got []string, want ...string) {
 	}
 }
 
+func TestConnectionsOlderThanTheRulesLiveOn(t *testing.T) {
+	newWorld(t)
+	l, err := net.Listen("tcp4", "10.0.0.1:9000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.DialTimeout("tcp4", "10.0.0.1:9000", 3*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	// The node itself is an endpoint, as that of default/kubernetes is.
+	apply(t, newBackend(t), port("10.0.0.1:9000"))
+	for _, way := range []struct{ from, to net.Conn }{{client, server}, {server, client}} {
+		if err := way.to.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := way.from.Write([]byte("x")); err != nil {
+			t.Fatalf("write: %v", err)
+		}
+		if _, err := io.ReadFull(way.to, make([]byte, 1)); err != nil {
+			t.Fatalf("what was sent did not arrive: %v", err)
+		}
+	}
+}
+
 func TestServiceIsReachableAndFollowsItsEndpoints(t *testing.T) {
 	w := newWorld(t)
 	b := newBackend(t)

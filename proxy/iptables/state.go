@@ -182,7 +182,9 @@ func (s *state) refusals(out chains) {
 
 func (s *state) hairpinRules(out chains) {
 	for _, a := range slices.SortedFunc(maps.Keys(s.hairpins), netip.Addr.Compare) {
-		out.add("nat", hairpinChain, "-s %s -d %s -j MASQUERADE --random-fully", prefixOf(a), prefixOf(a))
+		// Of what was translated alone: an endpoint may be the node itself, whose connections to its own address are its own
+		// matter. Masquerading those would reset the ones that are older than the rules.
+		out.add("nat", hairpinChain, "-s %s -d %s -m conntrack --ctstate DNAT -j MASQUERADE --random-fully", prefixOf(a), prefixOf(a))
 	}
 }
 
