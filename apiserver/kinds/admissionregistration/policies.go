@@ -10,11 +10,16 @@ import (
 
 // ValidatingAdmissionPolicy holds expressions that writes have to satisfy.
 var ValidatingAdmissionPolicy = kinds.Define(kinds.Row[*admissionv1.ValidatingAdmissionPolicy]{
-	Resource: "validatingadmissionpolicies", Categories: []string{"api-extensions"}, NoUnconditionalUpdate: true,
+	Resource: "validatingadmissionpolicies", Categories: []string{"api-extensions"}, AnyFinalizer: true, NoUnconditionalUpdate: true,
 	StatusResetsMeta: true, StatusResets: []string{"spec", "metadata"},
 	Default: func(p *admissionv1.ValidatingAdmissionPolicy) {
 		fill.Nil(&p.Spec.FailurePolicy, admissionv1.Fail)
 		defaultMatch(p.Spec.MatchConstraints)
+	},
+	Begin:    beginPolicy(judge[validatingPolicy]{"ValidatingAdmissionPolicy", validateValidating, validateValidatingUpdate}, func(p validatingPolicy) *admissionv1.ParamKind { return p.Spec.ParamKind }),
+	Validate: validateValidating, ValidateUpdate: validateValidatingUpdate, ValidateStatus: validateValidatingStatus,
+	Warnings: func(_ *kinds.Request, o, old *admissionv1.ValidatingAdmissionPolicy) []string {
+		return staticWarning(o.Name, old == nil)
 	},
 	Columns: []kinds.Column[*admissionv1.ValidatingAdmissionPolicy]{
 		kinds.NameColumn[*admissionv1.ValidatingAdmissionPolicy](),
@@ -28,9 +33,18 @@ var ValidatingAdmissionPolicy = kinds.Define(kinds.Row[*admissionv1.ValidatingAd
 
 // ValidatingAdmissionPolicyBinding puts a policy in force.
 var ValidatingAdmissionPolicyBinding = kinds.Define(kinds.Row[*admissionv1.ValidatingAdmissionPolicyBinding]{
-	Resource: "validatingadmissionpolicybindings", Categories: []string{"api-extensions"},
+	Resource: "validatingadmissionpolicybindings", Categories: []string{"api-extensions"}, AnyFinalizer: true,
 	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
 	Default: func(b *admissionv1.ValidatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
+	Begin: beginBinding(judge[*admissionv1.ValidatingAdmissionPolicyBinding]{"ValidatingAdmissionPolicyBinding", validateValidatingBinding, validateValidatingBindingUpdate}, "validatingadmissionpolicies",
+		func(p kinds.Object) *admissionv1.ParamKind { return p.(validatingPolicy).Spec.ParamKind },
+		func(b *admissionv1.ValidatingAdmissionPolicyBinding) (*admissionv1.ParamRef, string) {
+			return b.Spec.ParamRef, b.Spec.PolicyName
+		}),
+	Validate: validateValidatingBinding, ValidateUpdate: validateValidatingBindingUpdate,
+	Warnings: func(_ *kinds.Request, o, old *admissionv1.ValidatingAdmissionPolicyBinding) []string {
+		return staticWarning(o.Name, old == nil)
+	},
 	Columns: []kinds.Column[*admissionv1.ValidatingAdmissionPolicyBinding]{
 		kinds.NameColumn[*admissionv1.ValidatingAdmissionPolicyBinding](),
 		{Name: "PolicyName", Description: policyNameDoc,
@@ -43,11 +57,16 @@ var ValidatingAdmissionPolicyBinding = kinds.Define(kinds.Row[*admissionv1.Valid
 
 // MutatingAdmissionPolicy holds expressions that change what is written.
 var MutatingAdmissionPolicy = kinds.Define(kinds.Row[*admissionv1.MutatingAdmissionPolicy]{
-	Resource: "mutatingadmissionpolicies", Categories: []string{"api-extensions"},
+	Resource: "mutatingadmissionpolicies", Categories: []string{"api-extensions"}, AnyFinalizer: true,
 	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
 	Default: func(p *admissionv1.MutatingAdmissionPolicy) {
 		fill.Nil(&p.Spec.FailurePolicy, admissionv1.Fail)
 		defaultMatch(p.Spec.MatchConstraints)
+	},
+	Begin:    beginPolicy(judge[mutatingPolicy]{"MutatingAdmissionPolicy", validateMutating, validateMutatingUpdate}, func(p mutatingPolicy) *admissionv1.ParamKind { return p.Spec.ParamKind }),
+	Validate: validateMutating, ValidateUpdate: validateMutatingUpdate,
+	Warnings: func(_ *kinds.Request, o, old *admissionv1.MutatingAdmissionPolicy) []string {
+		return staticWarning(o.Name, old == nil)
 	},
 	Columns: []kinds.Column[*admissionv1.MutatingAdmissionPolicy]{
 		kinds.NameColumn[*admissionv1.MutatingAdmissionPolicy](),
@@ -61,9 +80,18 @@ var MutatingAdmissionPolicy = kinds.Define(kinds.Row[*admissionv1.MutatingAdmiss
 
 // MutatingAdmissionPolicyBinding puts a policy in force.
 var MutatingAdmissionPolicyBinding = kinds.Define(kinds.Row[*admissionv1.MutatingAdmissionPolicyBinding]{
-	Resource: "mutatingadmissionpolicybindings", Categories: []string{"api-extensions"},
+	Resource: "mutatingadmissionpolicybindings", Categories: []string{"api-extensions"}, AnyFinalizer: true,
 	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
 	Default: func(b *admissionv1.MutatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
+	Begin: beginBinding(judge[*admissionv1.MutatingAdmissionPolicyBinding]{"MutatingAdmissionPolicyBinding", validateMutatingBinding, validateMutatingBindingUpdate}, "mutatingadmissionpolicies",
+		func(p kinds.Object) *admissionv1.ParamKind { return p.(mutatingPolicy).Spec.ParamKind },
+		func(b *admissionv1.MutatingAdmissionPolicyBinding) (*admissionv1.ParamRef, string) {
+			return b.Spec.ParamRef, b.Spec.PolicyName
+		}),
+	Validate: validateMutatingBinding, ValidateUpdate: validateMutatingBindingUpdate,
+	Warnings: func(_ *kinds.Request, o, old *admissionv1.MutatingAdmissionPolicyBinding) []string {
+		return staticWarning(o.Name, old == nil)
+	},
 	Columns: []kinds.Column[*admissionv1.MutatingAdmissionPolicyBinding]{
 		kinds.NameColumn[*admissionv1.MutatingAdmissionPolicyBinding](),
 		{Name: "PolicyName", Description: policyNameDoc,

@@ -9,13 +9,17 @@ import (
 
 // ValidatingWebhookConfiguration lists webhooks that may refuse a write.
 var ValidatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.ValidatingWebhookConfiguration]{
-	Resource: "validatingwebhookconfigurations", Categories: []string{"api-extensions"},
+	Resource: "validatingwebhookconfigurations", Categories: []string{"api-extensions"}, AnyFinalizer: true,
 	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
 	Default: func(c *admissionv1.ValidatingWebhookConfiguration) {
 		for i := range c.Webhooks {
 			w := &c.Webhooks[i]
 			defaultHook(&w.FailurePolicy, &w.MatchPolicy, &w.NamespaceSelector, &w.ObjectSelector, &w.TimeoutSeconds, &w.ClientConfig, w.Rules)
 		}
+	},
+	Validate: validateValidatingHooks, ValidateUpdate: validateValidatingHooksUpdate,
+	Warnings: func(_ *kinds.Request, c, old *admissionv1.ValidatingWebhookConfiguration) []string {
+		return hookWarnings(c.Name, old == nil, hooksOf(c))
 	},
 	Columns: []kinds.Column[*admissionv1.ValidatingWebhookConfiguration]{
 		kinds.NameColumn[*admissionv1.ValidatingWebhookConfiguration](),
@@ -27,7 +31,7 @@ var ValidatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.Validat
 
 // MutatingWebhookConfiguration lists webhooks that may change what is written.
 var MutatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.MutatingWebhookConfiguration]{
-	Resource: "mutatingwebhookconfigurations", Categories: []string{"api-extensions"},
+	Resource: "mutatingwebhookconfigurations", Categories: []string{"api-extensions"}, AnyFinalizer: true,
 	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
 	Default: func(c *admissionv1.MutatingWebhookConfiguration) {
 		for i := range c.Webhooks {
@@ -35,6 +39,10 @@ var MutatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.MutatingW
 			defaultHook(&w.FailurePolicy, &w.MatchPolicy, &w.NamespaceSelector, &w.ObjectSelector, &w.TimeoutSeconds, &w.ClientConfig, w.Rules)
 			fill.Nil(&w.ReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
 		}
+	},
+	Validate: validateMutatingHooks, ValidateUpdate: validateMutatingHooksUpdate,
+	Warnings: func(_ *kinds.Request, c, old *admissionv1.MutatingWebhookConfiguration) []string {
+		return hookWarnings(c.Name, old == nil, c.Webhooks)
 	},
 	Columns: []kinds.Column[*admissionv1.MutatingWebhookConfiguration]{
 		kinds.NameColumn[*admissionv1.MutatingWebhookConfiguration](),

@@ -13,7 +13,7 @@ import (
 
 // Lease says who holds something and until when.
 var Lease = kinds.Define(kinds.Row[*coordinationv1.Lease]{
-	Resource: "leases", Scope: kinds.Namespaced, AllowCreateOnUpdate: true, NoUnconditionalUpdate: true,
+	Resource: "leases", Scope: kinds.Namespaced, AnyFinalizer: true, AllowCreateOnUpdate: true, NoUnconditionalUpdate: true,
 	// Coordinated leader election is an alpha feature and off: its fields stay only where an older object has them.
 	PrepareCreate: func(_ *kinds.Request, l *coordinationv1.Lease) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil },
 	PrepareUpdate: func(_ *kinds.Request, l, old *coordinationv1.Lease) {

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
@@ -17,7 +18,7 @@ import (
 
 // RuntimeClass names a way to run containers.
 var RuntimeClass = kinds.Define(kinds.Row[*nodev1.RuntimeClass]{
-	Resource: "runtimeclasses", NoUnconditionalUpdate: true, AllowCreateOnUpdate: true,
+	Resource: "runtimeclasses", AnyFinalizer: true, NoUnconditionalUpdate: true, AllowCreateOnUpdate: true,
 	Default: func(c *nodev1.RuntimeClass) {
 		if c.Overhead != nil {
 			fill.Quantities(c.Overhead.PodFixed)
@@ -39,7 +40,7 @@ var (
 func validate(_ *kinds.Request, c *nodev1.RuntimeClass) field.ErrorList {
 	var l check.List
 	if l.Require(handlerPath, c.Handler) {
-		l.Label(handlerPath, c.Handler)
+		l.Rule(handlerPath, c.Handler, content.IsDNS1123Label)
 	}
 	rest(&l, c)
 	return l.ErrorList

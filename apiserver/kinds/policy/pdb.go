@@ -9,7 +9,7 @@ import (
 
 // PodDisruptionBudget says how many of some pods may be gone at once.
 var PodDisruptionBudget = kinds.Define(kinds.Row[*policyv1.PodDisruptionBudget]{
-	Resource: "poddisruptionbudgets", ShortNames: []string{"pdb"}, Scope: kinds.Namespaced, NoUnconditionalUpdate: true,
+	Resource: "poddisruptionbudgets", ShortNames: []string{"pdb"}, Scope: kinds.Namespaced, NoUnconditionalUpdate: true, AnyFinalizer: true,
 	Validate: validateNew, ValidateUpdate: validateUpdate, ValidateStatus: validateStatus,
 	Columns: []kinds.Column[*policyv1.PodDisruptionBudget]{
 		kinds.NameColumn[*policyv1.PodDisruptionBudget](),

@@ -10,14 +10,25 @@ import (
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/fill"
 )
 
+func defaultClaim(c *resourcev1.ResourceClaim) {
+	defaultRequests(&c.Spec)
+	if a := c.Status.Allocation; a != nil {
+		for i := range a.Devices.Results {
+			defaultTolerations(a.Devices.Results[i].Tolerations)
+		}
+	}
+}
+
 func defaultRequests(spec *resourcev1.ResourceClaimSpec) {
 	for i := range spec.Devices.Requests {
 		r := &spec.Devices.Requests[i]
 		if r.Exactly != nil {
 			defaultAmount(&r.Exactly.AllocationMode, &r.Exactly.Count)
+			defaultTolerations(r.Exactly.Tolerations)
 		}
 		for j := range r.FirstAvailable {
 			defaultAmount(&r.FirstAvailable[j].AllocationMode, &r.FirstAvailable[j].Count)
+			defaultTolerations(r.FirstAvailable[j].Tolerations)
 		}
 	}
 }
@@ -27,6 +38,12 @@ func defaultAmount(mode *resourcev1.DeviceAllocationMode, count *int64) {
 	fill.Empty(mode, resourcev1.DeviceAllocationModeExactCount)
 	if *mode == resourcev1.DeviceAllocationModeExactCount {
 		fill.Empty(count, 1)
+	}
+}
+
+func defaultTolerations(list []resourcev1.DeviceToleration) {
+	for i := range list {
+		fill.Empty(&list[i].Operator, resourcev1.DeviceTolerationOpEqual)
 	}
 }
 

@@ -12,14 +12,17 @@ import (
 
 // DeviceClass names devices that can be claimed.
 var DeviceClass = kinds.Define(kinds.Row[*resourcev1.DeviceClass]{
-	Resource: "deviceclasses", Generation: kinds.GenerationAlways,
+	Resource: "deviceclasses", Generation: kinds.GenerationAlways, ReturnDeleted: true, Name: className,
+	Validate: validateClass, ValidateUpdate: validateClassUpdate,
 	Columns: []kinds.Column[*resourcev1.DeviceClass]{kinds.NameColumn[*resourcev1.DeviceClass](), kinds.AgeColumn[*resourcev1.DeviceClass]()},
 })
 
 // ResourceSlice lists devices of a driver.
 var ResourceSlice = kinds.Define(kinds.Row[*resourcev1.ResourceSlice]{
-	Resource: "resourceslices", Generation: kinds.GenerationAlways,
-	Default: defaultSlice,
+	Resource: "resourceslices", UnknownField: "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: %s", Generation: kinds.GenerationAlways, ReturnDeleted: true,
+	Default:       defaultSlice,
+	PrepareCreate: func(req *kinds.Request, s *resourcev1.ResourceSlice) { dropSliceOff(req, s, nil) }, PrepareUpdate: dropSliceOff,
+	Validate: validateSlice, ValidateUpdate: validateSliceUpdate, Warnings: sliceWarnings,
 	Fields: func(s *resourcev1.ResourceSlice) fields.Set {
 		return fields.Set{
 			resourcev1.ResourceSliceSelectorNodeName: show.Text(s.Spec.NodeName, ""),
@@ -43,7 +46,11 @@ var ResourceSlice = kinds.Define(kinds.Row[*resourcev1.ResourceSlice]{
 var ResourceClaim = kinds.Define(kinds.Row[*resourcev1.ResourceClaim]{
 	Resource: "resourceclaims", Scope: kinds.Namespaced, Generation: kinds.GenerationNever,
 	StatusResetsMeta: true, StatusResets: []string{"metadata", "spec"},
-	Default: func(c *resourcev1.ResourceClaim) { defaultRequests(&c.Spec) },
+	Default: defaultClaim, ReturnDeleted: true, Begin: beginClaim,
+	PrepareCreate: func(_ *kinds.Request, c *resourcev1.ResourceClaim) { dropDerived(&c.Spec, nil) },
+	PrepareUpdate: func(_ *kinds.Request, c, old *resourcev1.ResourceClaim) { dropDerived(&c.Spec, &old.Spec) },
+	PrepareStatus: forgetReleased,
+	Validate:      validateClaim, ValidateUpdate: validateClaimUpdate, ValidateStatus: validateClaimStatus,
 	Columns: []kinds.Column[*resourcev1.ResourceClaim]{
 		kinds.NameColumn[*resourcev1.ResourceClaim](),
 		{Name: "State", Description: "A summary of the current state (allocated, pending, reserved, etc.).", Cell: claimState},
@@ -54,7 +61,12 @@ var ResourceClaim = kinds.Define(kinds.Row[*resourcev1.ResourceClaim]{
 // ResourceClaimTemplate is what claims of pods are made from.
 var ResourceClaimTemplate = kinds.Define(kinds.Row[*resourcev1.ResourceClaimTemplate]{
 	Resource: "resourceclaimtemplates", Scope: kinds.Namespaced,
-	Default: func(t *resourcev1.ResourceClaimTemplate) { defaultRequests(&t.Spec.Spec) },
+	Default: func(t *resourcev1.ResourceClaimTemplate) { defaultRequests(&t.Spec.Spec) }, ReturnDeleted: true, Begin: beginTemplate,
+	PrepareCreate: func(_ *kinds.Request, t *resourcev1.ResourceClaimTemplate) { dropDerived(&t.Spec.Spec, nil) },
+	PrepareUpdate: func(_ *kinds.Request, t, old *resourcev1.ResourceClaimTemplate) {
+		dropDerived(&t.Spec.Spec, &old.Spec.Spec)
+	},
+	Validate: validateTemplate, ValidateUpdate: validateTemplateUpdate, Revalidate: true,
 	Columns: []kinds.Column[*resourcev1.ResourceClaimTemplate]{kinds.NameColumn[*resourcev1.ResourceClaimTemplate](), kinds.AgeColumn[*resourcev1.ResourceClaimTemplate]()},
 })
 
@@ -63,7 +75,7 @@ var DeviceTaintRule = kinds.Define(kinds.Row[*resourcev1.DeviceTaintRule]{
 	Resource: "devicetaintrules", StorageVersion: "v1beta2", NoUnconditionalUpdate: true,
 	StatusResetsMeta: true, StatusResets: []string{"metadata", "spec"},
 	Default:       func(r *resourcev1.DeviceTaintRule) { defaultTaint(&r.Spec.Taint) },
-	PrepareUpdate: stampEffect,
+	PrepareUpdate: stampEffect, Validate: validateTaintRule, ValidateUpdate: validateTaintRuleUpdate, ValidateStatus: validateTaintRuleStatus,
 	Columns: []kinds.Column[*resourcev1.DeviceTaintRule]{
 		kinds.NameColumn[*resourcev1.DeviceTaintRule](),
 		{Name: "Key", Description: kinds.Doc(resourcev1.DeviceTaint{}, "key"),

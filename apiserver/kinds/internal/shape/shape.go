@@ -143,3 +143,10 @@ func appendFields(b []byte, v reflect.Value, first bool) ([]byte, bool, error) {
 	}
 	return b, first, nil
 }
+
+// Plain shows a value in the shape that clients write it in: upstream's newer rules look at the versioned types.
+func Plain(v any) any { return plain{v} }
+
+type plain struct{ v any }
+
+func (p plain) MarshalJSON() ([]byte, error) { return json.Marshal(p.v) }
