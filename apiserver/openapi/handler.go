@@ -23,12 +23,17 @@ import (
 type Handler struct {
 	mu   sync.Mutex
 	docs map[string]*document // by path below /openapi/v3/; "v2" is that of version 2
+	// base is the part of version 2 that is compiled in.
+	base *document
 }
 
 // document is made on demand and kept compressed.
 type document struct {
 	make func() ([]byte, error)
 	hash string
+	// base and more, instead of make, are a document and what is put into it.
+	base *document
+	more func() (paths, defs object, err error)
 
 	mu    sync.Mutex
 	gz    []byte
@@ -48,6 +53,8 @@ type Extra struct {
 	// Make returns a document of OpenAPI v3. Hash changes whenever it would.
 	Make func() ([]byte, error)
 	Hash string
+	// Apart leaves it out of the document of version 2: whether it can be made depends on another server.
+	Apart bool
 }
 
 // Set makes the list of documents anew, when kinds come or go. Documents that stay the same are kept.
@@ -66,9 +73,8 @@ func (h *Handler) Set(d *discovery.Handler, extra ...Extra) {
 	add("version", "", func() ([]byte, error) {
 		return simple("/version/", "version", "getCodeVersion", "get the version information for this server", "io.k8s.apimachinery.pkg.version.Info", allTypes[:1])
 	})
-	var joined []string
-	groups := d.All()
-	for _, g := range groups {
+	w := &whole{groups: d.All()}
+	for _, g := range w.groups {
 		for _, v := range g.Versions {
 			gv := schema.GroupVersion{Group: g.Name, Version: v.Version}
 			path := "apis/" + gv.String()
@@ -79,7 +85,13 @@ func (h *Handler) Set(d *discovery.Handler, extra ...Extra) {
 				continue // described by an Extra
 			}
 			add(path, describe(v.Resources), func() ([]byte, error) { return v3(gv, v.Resources) })
-			joined = append(joined, path)
+			own, custom := apart(v.Resources)
+			if len(own) > 0 {
+				w.compiledIn = append(w.compiledIn, part{path + describe(own), func() ([]byte, error) { return v3(gv, own) }})
+			}
+			if len(custom) > 0 {
+				w.more = append(w.more, part{path + describe(custom), func() ([]byte, error) { return v3(gv, custom) }})
+			}
 		}
 		if g.Name != "" {
 			b := newPaths(nil, schema.GroupVersion{Group: g.Name})
@@ -92,39 +104,32 @@ func (h *Handler) Set(d *discovery.Handler, extra ...Extra) {
 	for _, e := range extra {
 		path := "apis/" + e.GroupVersion.String()
 		add(path, e.Hash, e.Make)
-		joined = append(joined, path)
+		w.more = append(w.more, part{path + e.Hash, e.Make})
 	}
-	joined = append(joined, "api", "apis", "version")
-	hash := ""
-	for _, path := range joined {
-		hash += docs[path].hash
+	for _, path := range []string{"api", "apis", "version"} {
+		w.compiledIn = append(w.compiledIn, part{docs[path].hash, docs[path].make})
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	docs["v2"], h.base = w.document(h.base)
 	for path, doc := range docs {
 		if old := h.docs[path]; old != nil && old.hash == doc.hash {
 			docs[path] = old
 		}
 	}
-	docs["v2"] = &document{hash: fmt.Sprintf("%X", sha512.Sum512([]byte(hash))), make: func() ([]byte, error) {
-		var parts [][]byte
-		for _, path := range joined {
-			part, err := docs[path].make()
-			if err != nil {
-				return nil, err
-			}
-			parts = append(parts, part)
-		}
-		custom, err := customV2(groups)
-		if err != nil {
-			return nil, err
-		}
-		return v2(parts, custom)
-	}}
-	if old := h.docs["v2"]; old != nil && old.hash == docs["v2"].hash {
-		docs["v2"] = old
-	}
 	h.docs = docs
+}
+
+// apart are the resources that are compiled in, and those that bring their own definitions.
+func apart(resources []discovery.Resource) (own, custom []discovery.Resource) {
+	for _, r := range resources {
+		if r.Version.Schemas != nil {
+			custom = append(custom, r)
+		} else {
+			own = append(own, r)
+		}
+	}
+	return own, custom
 }
 
 // typesHash stands for all definitions.
@@ -286,15 +291,24 @@ func (d *document) compressed(toProto func([]byte) ([]byte, error)) ([]byte, err
 	if *kept != nil {
 		return *kept, nil
 	}
-	text, err := d.make()
-	if err == nil && toProto != nil {
+	var text []byte
+	var err error
+	level := gzip.DefaultCompression
+	if d.base != nil {
+		// Such a document is made anew with every change, and read a few times at most.
+		level = gzip.BestSpeed
+		text, err = d.joined(toProto)
+	} else if text, err = d.make(); err == nil && toProto != nil {
 		text, err = toProto(text)
 	}
 	if err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
+	z, err := gzip.NewWriterLevel(&out, level)
+	if err != nil {
+		return nil, err
+	}
 	_, err = z.Write(text)
 	if err == nil {
 		err = z.Close()

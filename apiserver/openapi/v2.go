@@ -1,19 +1,21 @@
 package openapi
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 const v2Ref = "#/definitions/"
 
 // v2 joins documents of version 3 to one of version 2, the form of which has no media types within operations and no
-// composed schemas.
-// custom are definitions that are in its form already.
-func v2(documents [][]byte, custom map[string]json.RawMessage) ([]byte, error) {
-	paths, defs := object{}, object{}
+// composed schemas. custom are definitions that are in its form already.
+func v2(documents [][]byte, custom map[string]json.RawMessage) (paths, defs object, err error) {
+	paths, defs = object{}, object{}
 	all := load()
 	for _, text := range documents {
 		var doc struct {
@@ -23,7 +25,7 @@ func v2(documents [][]byte, custom map[string]json.RawMessage) ([]byte, error) {
 			} `json:"components"`
 		}
 		if err := json.Unmarshal(text, &doc); err != nil {
-			return nil, fmt.Errorf("OpenAPI v2: %w", err)
+			return nil, nil, fmt.Errorf("OpenAPI v2: %w", err)
 		}
 		for path, item := range doc.Paths {
 			paths[path] = v2Path(item.(object))
@@ -41,13 +43,96 @@ func v2(documents [][]byte, custom map[string]json.RawMessage) ([]byte, error) {
 			}
 			var plain any
 			if err := json.Unmarshal(schema, &plain); err != nil {
-				return nil, fmt.Errorf("OpenAPI v2: %s: %w", name, err)
+				return nil, nil, fmt.Errorf("OpenAPI v2: %s: %w", name, err)
 			}
 			defs[name] = v2Schema(plain)
 		}
 	}
-	return json.Marshal(object{"swagger": "2.0", "info": info, "paths": paths, "definitions": defs,
-		"securityDefinitions": object{"BearerToken": bearer}, "security": []object{{"BearerToken": []string{}}}})
+	return paths, defs, nil
+}
+
+// What stands around the paths and definitions of a document, so that more of both can be put into one that is encoded.
+const (
+	v2Paths       = `"paths":{`
+	v2Definitions = `},"definitions":{`
+	v2End         = `}}`
+)
+
+func v2Head(always object) ([]byte, error) {
+	head, err := json.Marshal(always)
+	if err != nil {
+		return nil, err
+	}
+	head[len(head)-1] = ','
+	return append(head, v2Paths...), nil
+}
+
+// v2Document is a document on its own.
+func v2Document(always, paths, defs object) ([]byte, error) {
+	out, err := v2Head(always)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range []struct {
+		of   object
+		tail string
+	}{{paths, v2Definitions}, {defs, v2End}} {
+		text, err := json.Marshal(part.of)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(out, text[1:len(text)-1]...), part.tail...)
+	}
+	return out, nil
+}
+
+// Every document says this. The compiled-in one also says how to authenticate.
+func v2Always() object { return object{"swagger": "2.0", "info": info} }
+
+func v2Whole() object {
+	out := v2Always()
+	out["securityDefinitions"], out["security"] = object{"BearerToken": bearer}, []object{{"BearerToken": []string{}}}
+	return out
+}
+
+// v2Join puts more paths and definitions into a document. What it has already it keeps.
+func v2Join(base []byte, paths, defs object) ([]byte, error) {
+	head, err := v2Head(v2Whole())
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(base, head) || !bytes.HasSuffix(base, []byte(v2End)) {
+		return nil, errors.New("OpenAPI v2: the document to add to is not ours")
+	}
+	p, err := json.Marshal(missing(base, paths))
+	if err != nil {
+		return nil, err
+	}
+	d, err := json.Marshal(missing(base, defs))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(base)+len(p)+len(d))
+	out = append(out, head...)
+	if p = p[1 : len(p)-1]; len(p) > 0 {
+		out = append(append(out, p...), ',')
+	}
+	out = append(out, base[len(head):len(base)-len(v2End)]...)
+	if d = d[1 : len(d)-1]; len(d) > 0 {
+		out = append(append(out, ','), d...)
+	}
+	return append(out, v2End...), nil
+}
+
+// missing is what of a part a document does not have.
+func missing(base []byte, part object) object {
+	out := object{}
+	for name, value := range part {
+		if !bytes.Contains(base, []byte(strconv.Quote(name)+":{")) {
+			out[name] = value
+		}
+	}
+	return out
 }
 
 func v2Path(item object) object {
