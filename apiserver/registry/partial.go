@@ -51,7 +51,13 @@ func (p *Patch) partial(v view, old runtime.Object) runtime.Object {
 	if err != nil {
 		return nil
 	}
-	out := current.DeepCopyObject()
+	// A copy of everything but what is replaced.
+	part := reflect.New(from.Type())
+	part.Elem().Set(from)
+	for name := range patch {
+		part.Elem().Field(fields[name]).SetZero()
+	}
+	out := part.Interface().(runtime.Object).DeepCopyObject()
 	to, merged := reflect.ValueOf(out).Elem(), reflect.ValueOf(fresh).Elem()
 	for name := range patch {
 		to.Field(fields[name]).Set(merged.Field(fields[name]))

@@ -221,7 +221,9 @@ func (s *Store) put(ctx context.Context, doing, key string, expected int64, valu
 		if expected > 0 {
 			otherwise = append(otherwise, clientv3.OpGet(at))
 		}
-		resp, err := s.txn(ctx, doing, key, expected, clientv3.OpPut(at, string(value), opts...), otherwise...)
+		put := clientv3.OpPut(at, "", opts...)
+		put.WithValueBytes(value) // as a string it would be copied twice
+		resp, err := s.txn(ctx, doing, key, expected, put, otherwise...)
 		// A lease may end between its choice and its use, by a clock that stood still, say. Nothing was written then.
 		if lease != 0 && attempt == 0 && isLeaseGone(err) {
 			s.leases.forget(lease)

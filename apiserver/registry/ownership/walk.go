@@ -22,6 +22,27 @@ type comparison struct {
 	// odd says that the walk met something that the library has to look at: a list whose items have the same keys, a
 	// value of no known type.
 	odd bool
+	// spare are places to use again: a walk is in few at a time, and comes through hundreds.
+	spare []*place
+}
+
+// enter is visit at a place below another one.
+func (c *comparison) enter(p *plan, l, r reflect.Value, at place) {
+	if p.shape == leaf && l.IsValid() && r.IsValid() {
+		// Most of most objects stays as it is: equal leaves need no place.
+		if x, y := deref(l), deref(r); !isNull(x) && !isNull(y) && p.same(x, y) {
+			return
+		}
+	}
+	var here *place
+	if n := len(c.spare); n > 0 {
+		here, c.spare = c.spare[n-1], c.spare[:n-1]
+	} else {
+		here = new(place)
+	}
+	*here = at
+	c.visit(p, l, r, here)
+	c.spare = append(c.spare, here)
 }
 
 func (c *comparison) empty() bool {
@@ -169,7 +190,7 @@ func (c *comparison) fields(p *plan, l, r reflect.Value, at *place) (any bool) {
 		}
 		if x.IsValid() || y.IsValid() {
 			any = true
-			c.visit(f.plan, x, y, &place{up: at, element: f.element})
+			c.enter(f.plan, x, y, place{up: at, element: f.element})
 		}
 	}
 	return any
@@ -190,14 +211,14 @@ func (c *comparison) table(p *plan, l, r reflect.Value, at *place) (any bool) {
 					x = addressable(x)
 				}
 			}
-			c.visit(p.elem, x, addressable(iter.Value()), &place{up: at, element: element(iter.Key())})
+			c.enter(p.elem, x, addressable(iter.Value()), place{up: at, element: element(iter.Key())})
 		}
 	}
 	if hasL {
 		for iter := l.MapRange(); iter.Next(); {
 			any = true
 			if !hasR || !r.MapIndex(iter.Key()).IsValid() {
-				c.visit(p.elem, addressable(iter.Value()), reflect.Value{}, &place{up: at, element: element(iter.Key())})
+				c.enter(p.elem, addressable(iter.Value()), reflect.Value{}, place{up: at, element: element(iter.Key())})
 			}
 		}
 	}
@@ -224,13 +245,13 @@ func (c *comparison) list(p *plan, l, r reflect.Value, at *place) (any bool) {
 			x = l.Index(i)
 			matched++
 		}
-		c.visit(p.elem, x, r.Index(j), &place{up: at, list: p, item: r.Index(j)})
+		c.enter(p.elem, x, r.Index(j), place{up: at, list: p, item: r.Index(j)})
 	}
 	if matched < len(lefts) {
 		find := finder(rights)
 		for i, id := range lefts {
 			if find(id) < 0 {
-				c.visit(p.elem, l.Index(i), reflect.Value{}, &place{up: at, list: p, item: l.Index(i)})
+				c.enter(p.elem, l.Index(i), reflect.Value{}, place{up: at, list: p, item: l.Index(i)})
 			}
 		}
 	}
