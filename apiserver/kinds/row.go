@@ -370,12 +370,22 @@ func changedOutsideMetaAndStatus(a, b any) bool {
 // keepAllButStatus gives obj everything of old but the status and the metadata: upstream lets writers of most statuses
 // change labels and annotations as well.
 func keepAllButStatus[T Object](obj, old T) {
-	vo, vold := reflect.ValueOf(obj).Elem(), reflect.ValueOf(old.DeepCopyObject()).Elem()
+	vo, vold := reflect.ValueOf(obj).Elem(), reflect.ValueOf(old).Elem()
+	// A copy of what is kept alone: statuses are large, and old is shared.
+	part := reflect.New(vold.Type())
 	for i := range vo.NumField() {
 		switch vo.Type().Field(i).Name {
 		case "TypeMeta", "ObjectMeta", "Status":
 			continue
 		}
-		vo.Field(i).Set(vold.Field(i))
+		part.Elem().Field(i).Set(vold.Field(i))
+	}
+	kept := reflect.ValueOf(part.Interface().(T).DeepCopyObject()).Elem()
+	for i := range vo.NumField() {
+		switch vo.Type().Field(i).Name {
+		case "TypeMeta", "ObjectMeta", "Status":
+			continue
+		}
+		vo.Field(i).Set(kept.Field(i))
 	}
 }
