@@ -253,11 +253,13 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	disco := discovery.New(reg.Kinds(), s.Address())
 	docs := openapi.New(disco)
 	maps.Copy(paths, docs.Paths())
-	custom := s.customResources(reg, disco, docs, connector.DialService)
+	public := &publisher{disco: disco, docs: docs, table: reg.Kinds()}
+	aggregator := s.aggregator(reg, readers, public, connector.DialService)
+	custom := s.customResources(reg, public, connector.DialService)
 	boot := bootstrap.New(bootstrap.Config{Store: reg.Hooks(), Keys: store, Address: s.advertise, Port: int32(s.port()),
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
 	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())},
-		{"settling", settle(boot)}, {"custom resources", custom.Run}}
+		{"settling", settle(boot)}, {"custom resources", custom.Run}, {"aggregation", aggregator.Run}}
 	if s.tokens != nil {
 		parts = append(parts, part{"issuers of tokens", s.tokens.Run})
 	}
@@ -271,9 +273,9 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	registerMetrics(s.metrics, reg, hub, gate)
 	front := server.New(server.Config{
 		Listeners: s.listeners, TLS: serverTLS(s.files.serving), Authn: authenticator, Authz: authorizer, Audit: s.audit, Fair: gate,
-		API: routes.New(routes.Config{Registry: reg, MinWatch: s.cfg.MinWatch, Log: s.log,
-			Connector: connector, Observe: newWatchMetrics(s.metrics).observe, CatchUp: custom.CatchUp}),
-		Discovery: disco, Paths: paths, Checks: append(s.checks(store, hub, authorizer, boot), crypt.checks()...), Metrics: s.metrics,
+		API: aggregator.Handler(routes.New(routes.Config{Registry: reg, MinWatch: s.cfg.MinWatch, Log: s.log,
+			Connector: connector, Observe: newWatchMetrics(s.metrics).observe, CatchUp: custom.CatchUp})),
+		Discovery: aggregator.Discovery(disco), Paths: paths, Checks: append(s.checks(store, hub, authorizer, boot), crypt.checks()...), Metrics: s.metrics,
 		Knows: func(group, version, resource, subresource string) bool {
 			res, v := reg.Lookup(schema.GroupVersionResource{Group: group, Version: version, Resource: resource})
 			return res != nil && (subresource == "" || res.Kind.Subresource(v, subresource) != nil)

@@ -42,9 +42,17 @@ func New(table []*kinds.Kind, address string) *Handler {
 	return h
 }
 
-// Set replaces the table, when kinds come or go.
+// Set replaces the table, when kinds come or go. more is what other servers have; where they serve versions of a group
+// that this one has too, the group is one.
 func (h *Handler) Set(table []*kinds.Kind, more ...Group) {
-	gs := append(groups(table), more...)
+	gs := groups(table)
+	for _, g := range more {
+		if i := slices.IndexFunc(gs, func(own Group) bool { return own.Name == g.Name }); i >= 0 {
+			gs[i].Versions = append(gs[i].Versions, g.Versions...)
+		} else {
+			gs = append(gs, g)
+		}
+	}
 	slices.SortFunc(gs, compareGroups)
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 
 // APIService says who serves a group's version.
 var APIService = kinds.Define(kinds.Row[*apiregistrationv1.APIService]{
-	Resource: "apiservices", EtcdPrefix: "apiregistration.k8s.io/apiservices", StoredJSON: true, Categories: []string{"api-extensions"},
+	Resource: "apiservices", Name: kinds.PathSegment, EtcdPrefix: "apiregistration.k8s.io/apiservices", StoredJSON: true, Categories: []string{"api-extensions"},
 	Generation: kinds.GenerationNever, NoUnconditionalUpdate: true, StatusResetsMeta: true, StatusResets: []string{"spec", "metadata"},
 	Default: func(s *apiregistrationv1.APIService) {
 		if s.Spec.Service != nil {
