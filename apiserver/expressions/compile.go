@@ -64,8 +64,8 @@ type Compiler struct {
 	made map[Vocabulary]*environment.EnvSet
 }
 
-// base is upstream's environment of this version, which is costly to make and never changes.
-var base = sync.OnceValue(func() *environment.EnvSet {
+// Base is upstream's environment of this version, which is costly to make and never changes.
+var Base = sync.OnceValue(func() *environment.EnvSet {
 	return environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion())
 })
 
@@ -81,7 +81,7 @@ func plainEnv(v Vocabulary) (*environment.EnvSet, error) {
 	if env := plain.made[v]; env != nil {
 		return env, nil
 	}
-	env, err := extend(base(), v)
+	env, err := extend(Base(), v)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func New(variables bool) (*Compiler, error) {
 		return c, nil
 	}
 	c.vars = apicel.NewObjectType(variablesType, map[string]*apicel.DeclField{})
-	composed, err := base().Extend(environment.VersionedOptions{
+	composed, err := Base().Extend(environment.VersionedOptions{
 		IntroducedVersion: version.MajorMinor(1, 0),
 		EnvOptions:        []cel.EnvOption{cel.Variable(Variables, c.vars.CelType())},
 		DeclTypes:         []*apicel.DeclType{c.vars},
