@@ -12,6 +12,8 @@ import (
 // share memory with that.
 type converter interface {
 	one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error)
+	// many converts several at once; those that are of the version already are returned as they are.
+	many(all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error)
 	// changes says that versions differ in more than their name.
 	changes() bool
 }
@@ -32,6 +34,14 @@ func (renamed) one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstr
 		out.Object["metadata"] = maps.Clone(meta)
 	}
 	out.SetAPIVersion(to.String())
+	return out, nil
+}
+
+func (r renamed) many(all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error) {
+	out := make([]*unstructured.Unstructured, len(all))
+	for i, u := range all {
+		out[i], _ = r.one(u, to) // it cannot fail
+	}
 	return out, nil
 }
 

@@ -157,6 +157,9 @@ func (r *row) newServed(v *version) kinds.Version {
 	}
 	if v != r.hub {
 		out.FromHub = func(obj runtime.Object) (runtime.Object, error) { return object(r.in(v, obj)) }
+		if r.convert.changes() {
+			out.FromHubMany = func(objects []runtime.Object) ([]runtime.Object, error) { return r.allIn(v, objects) }
+		}
 		out.ToHub = func(obj runtime.Object) (runtime.Object, error) { return object(r.in(r.hub, obj)) }
 	}
 	return out
@@ -229,25 +232,42 @@ func (r *row) in(v *version, obj runtime.Object) (*unstructured.Unstructured, er
 	if err != nil {
 		return nil, err
 	}
-	s, err := v.schemas()
+	return r.pruned(v, out)
+}
+
+// allIn is in for many objects.
+func (r *row) allIn(v *version, objects []runtime.Object) ([]runtime.Object, error) {
+	all := make([]*unstructured.Unstructured, len(objects))
+	for i, obj := range objects {
+		all[i] = obj.(*unstructured.Unstructured)
+	}
+	converted, err := r.convert.many(all, v.gvk.GroupVersion())
 	if err != nil {
 		return nil, err
 	}
-	if r.convert.changes() || !v.preserve {
-		// Versions need not have the same fields.
-		if out, err = r.pruned(v, s, out); err != nil {
-			return nil, err
+	out := make([]runtime.Object, len(objects))
+	for i, u := range converted {
+		if u != all[i] {
+			if u, err = r.pruned(v, u); err != nil {
+				return nil, err
+			}
 		}
+		out[i] = u
 	}
 	return out, nil
 }
 
-// pruned drops what a version does not know. A conversion that changes nothing shares its object with the cache.
-func (r *row) pruned(v *version, s *schemas, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+// pruned drops what a version does not know: versions need not have the same fields. A conversion that changes nothing
+// shares its object with the cache.
+func (r *row) pruned(v *version, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	s, err := v.schemas()
+	if err != nil {
+		return nil, err
+	}
 	if !r.convert.changes() {
 		u = u.DeepCopy()
 	}
-	_, err := v.coerce(u, s, coercion{})
+	_, err = v.coerce(u, s, coercion{})
 	return u, err
 }
 

@@ -96,43 +96,74 @@ func newWebhook(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks) (
 func (w *webhook) changes() bool { return true }
 
 func (w *webhook) one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error) {
-	if len(u.GetUID()) == 0 && u.GetName() == "" && u.GetGenerateName() == "" {
-		return renamed{}.one(u, to) // a bookmark, or an object that is still to be filled
+	out, err := w.many([]*unstructured.Unstructured{u}, to)
+	if err != nil {
+		return nil, err
 	}
-	gvk := u.GroupVersionKind()
-	answers, err := w.ask(u, to)
+	return out[0], nil
+}
+
+func (w *webhook) many(all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error) {
+	out := make([]*unstructured.Unstructured, len(all))
+	var asked []int
+	for i, u := range all {
+		switch {
+		case u.GetAPIVersion() == to.String():
+			out[i] = u
+		case u.GetUID() == "" && u.GetName() == "" && u.GetGenerateName() == "":
+			// A bookmark, or an object that is still to be filled.
+			out[i], _ = renamed{}.one(u, to)
+		default:
+			asked = append(asked, i)
+		}
+	}
+	if len(asked) == 0 {
+		return out, nil
+	}
+	gvk := all[asked[0]].GroupVersionKind()
+	objects := make([]runtime.RawExtension, len(asked))
+	for i, at := range asked {
+		raw, err := json.Marshal(all[at].Object)
+		if err != nil {
+			return nil, err
+		}
+		objects[i].Raw = raw
+	}
+	answers, err := w.ask(objects, to)
 	if err != nil {
 		return nil, fmt.Errorf("conversion webhook for %v failed: %w", gvk, err)
 	}
-	if len(answers) != 1 {
-		return nil, fmt.Errorf("conversion webhook for %v returned %d objects, expected %d", gvk, len(answers), 1)
+	if len(answers) != len(asked) {
+		return nil, fmt.Errorf("conversion webhook for %v returned %d objects, expected %d", gvk, len(answers), len(asked))
 	}
-	out := &unstructured.Unstructured{}
-	if err := out.UnmarshalJSON(answers[0].Raw); err != nil {
-		return nil, err
-	}
-	if have := out.GroupVersionKind().GroupVersion(); have != to {
-		return nil, fmt.Errorf("conversion webhook for %v returned invalid object at index 0: invalid groupVersion (expected %v, received %v)", gvk, to, have)
-	}
-	if have := out.GetKind(); have != gvk.Kind {
-		return nil, fmt.Errorf("conversion webhook for %v returned invalid object at index 0: invalid kind (expected %v, received %v)", gvk, gvk.Kind, have)
-	}
-	if err := sameObject(u, out); err != nil {
-		return nil, fmt.Errorf("conversion webhook for %v returned invalid object: %w", gvk, err)
-	}
-	if err := restoreMetadata(u, out); err != nil {
-		return nil, fmt.Errorf("conversion webhook for %v returned invalid metadata: %w", gvk, err)
+	for i, at := range asked {
+		if out[at], err = take(all[at], answers[i].Raw, to); err != nil {
+			return nil, fmt.Errorf("conversion webhook for %v returned invalid converted object at index %d: %w", gvk, i, err)
+		}
 	}
 	return out, nil
 }
 
-// ask sends an object to be converted.
-func (w *webhook) ask(u *unstructured.Unstructured, to schema.GroupVersion) ([]runtime.RawExtension, error) {
-	raw, err := json.Marshal(u.Object)
-	if err != nil {
+// take reads what a webhook made of an object.
+func take(u *unstructured.Unstructured, raw []byte, to schema.GroupVersion) (*unstructured.Unstructured, error) {
+	out := &unstructured.Unstructured{}
+	if err := out.UnmarshalJSON(raw); err != nil {
 		return nil, err
 	}
-	objects := []runtime.RawExtension{{Raw: raw}}
+	if have := out.GroupVersionKind().GroupVersion(); have != to {
+		return nil, fmt.Errorf("invalid groupVersion (expected %v, received %v)", to, have)
+	}
+	if have := out.GetKind(); have != u.GetKind() {
+		return nil, fmt.Errorf("invalid kind (expected %v, received %v)", u.GetKind(), have)
+	}
+	if err := sameObject(u, out); err != nil {
+		return nil, err
+	}
+	return out, restoreMetadata(u, out)
+}
+
+// ask sends objects to be converted.
+func (w *webhook) ask(objects []runtime.RawExtension, to schema.GroupVersion) ([]runtime.RawExtension, error) {
 	id := types.UID(uuid.NewString())
 	for _, version := range w.versions {
 		switch version {

@@ -149,12 +149,14 @@ type Version struct {
 	Finish func(obj runtime.Object, strict bool) (unknown []error, err error)
 	// Thaw completes an object of this version that was read from etcd, before it is converted.
 	Thaw func(obj runtime.Object) error
+	// FromHubMany is FromHub for many objects, where that costs less than one after the other: conversion by webhook.
+	FromHubMany func([]runtime.Object) ([]runtime.Object, error)
 	// Default fills in what the outcome of an apply lacks.
 	Default func(obj runtime.Object)
 	// Subresources takes the place of the kind's, Resets that of the kind's with it.
 	Subresources map[string]*Subresource
 	Resets       []string
-	// Columns and Cells take the place of the kind's. Cells is given an object of the hub type.
+	// Columns and Cells take the place of the kind's. Cells is given an object of the hub type, or of this version.
 	Columns []ColumnDefinition
 	Cells   func(obj runtime.Object) []any
 	// Schemas describe the version in OpenAPI, where the compiled-in definitions do not.

@@ -164,6 +164,21 @@ func (o *Object) Bytes(form Form) ([]byte, error) {
 	return b, nil
 }
 
+// Has says that the object's bytes in a form need not be made.
+func (o *Object) Has(form Form) bool { return o.encoded(form) != nil }
+
+// Keep takes the object's bytes in a form from somebody who made those of many objects at once.
+func (o *Object) Keep(form Form, b []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.encoded(form) != nil {
+		return
+	}
+	e := &encoding{form: form, bytes: b, next: o.forms.Load()}
+	e.lastUsed.Store(sweeps.Load())
+	o.forms.Store(e)
+}
+
 func (o *Object) encoded(form Form) []byte {
 	for e := o.forms.Load(); e != nil; e = e.next {
 		if e.form == form {

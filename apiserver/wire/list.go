@@ -72,6 +72,9 @@ func (c *Codec) loosen(objects []runtime.Object) []loose {
 
 // NewList puts a list together. gv is the version that the client asked for.
 func (c *Codec) NewList(objects []*watchcache.Object, gv schema.GroupVersion, accepted *Accepted, listMeta ListMeta) (*List, error) {
+	if err := c.convertMany(objects, Form(gv, accepted)); err != nil {
+		return nil, err
+	}
 	return newList(c, objects, gv, accepted, listMeta)
 }
 

@@ -65,6 +65,9 @@ func (r rawObject) MarshalJSON() ([]byte, error) {
 
 // Table is the table of some objects as JSON. as is the version of the table, gv that of the objects.
 func (c *Codec) Table(objects []*watchcache.Object, as schema.GroupVersion, gv schema.GroupVersion, opts TableOptions, listMeta ListMeta) ([]byte, error) {
+	if v, err := c.version(gv); err == nil && v.FromHubMany != nil {
+		return c.tableOfMany(objects, v, as, opts, listMeta)
+	}
 	return tableOfItems(c, objects, as, gv, opts, listMeta)
 }
 
