@@ -61,8 +61,11 @@ func (s *Server) lead(rw http.ResponseWriter, r *http.Request) {
 			err = terr
 		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, start.Add(timeout))
+		w.deadline = start.Add(timeout)
+		ctx, cancel = context.WithDeadline(ctx, w.deadline)
 		defer cancel()
+		defer w.disarm()
+		bodyDeadline(rw, r, w.deadline)
 	}
 	r = r.WithContext(ctx)
 	defer s.metrics.observe(w, r, state, start)()

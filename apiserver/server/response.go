@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"time"
 )
 
 // response notes what an answer was, and tells when it begins.
@@ -16,6 +17,9 @@ type response struct {
 	begun func()
 	// tee, if set, is given what is written.
 	tee func([]byte)
+	// deadline is when a large answer must have been taken; armed says that the connection knows.
+	deadline time.Time
+	armed    bool
 }
 
 func (w *response) start(code int) {
@@ -41,6 +45,7 @@ func (w *response) Write(b []byte) (int, error) {
 	if w.tee != nil {
 		w.tee(b)
 	}
+	w.limit(len(b))
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
 	return n, err
