@@ -40,17 +40,18 @@ type Compiler struct {
 	mode environment.Type
 	// base has no variables; envs are made from it for each scope on first use.
 	base      *environment.EnvSet
-	envs      map[Scope]*cel.Env
+	envs      map[planKey]*cel.Env
 	declared  *kcel.DeclType
 	variables map[string]*Program
 }
 
 const variablesType = "kubernetes.variables"
 
-// base is the environment of v1.37. It takes some milliseconds and megabytes, so it is made when the first expression
-// is seen.
-var base = sync.OnceValue(func() *environment.EnvSet {
-	return environment.MustBaseEnvSet(version.MajorMinor(1, 37))
+// Base is the environment of v1.37: new expressions may use what the version before understands too, since a cluster
+// may have servers of both, stored ones everything. It takes some milliseconds and megabytes, so it is made when the first
+// expression is seen.
+var Base = sync.OnceValue(func() *environment.EnvSet {
+	return environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion())
 })
 
 // plain are the environments of expressions without variables, which all of them share.
@@ -67,11 +68,17 @@ type planKey struct {
 // NewCompiler makes a compiler of expressions without variables. stored is true for what is in etcd already: rules that
 // only newly written expressions must keep do not bind it.
 func NewCompiler(stored bool) *Compiler {
-	c := &Compiler{mode: environment.NewExpressions}
+	c := &Compiler{}
+	c.Stored(stored)
+	return c
+}
+
+// Stored says whether the expressions compiled from now on are in etcd already; see NewCompiler. An update has both sorts.
+func (c *Compiler) Stored(stored bool) {
+	c.mode = environment.NewExpressions
 	if stored {
 		c.mode = environment.StoredExpressions
 	}
-	return c
 }
 
 // WithVariables makes a compiler of expressions that may refer to variables.NAME.
@@ -79,9 +86,9 @@ func WithVariables(stored bool) (*Compiler, error) {
 	c := NewCompiler(stored)
 	c.declared = kcel.NewObjectType(variablesType, map[string]*kcel.DeclField{})
 	c.variables = map[string]*Program{}
-	c.envs = map[Scope]*cel.Env{}
+	c.envs = map[planKey]*cel.Env{}
 	var err error
-	c.base, err = base().Extend(environment.VersionedOptions{
+	c.base, err = Base().Extend(environment.VersionedOptions{
 		IntroducedVersion: version.MajorMinor(1, 0),
 		EnvOptions:        []cel.EnvOption{cel.Variable(Variables, c.declared.CelType())},
 		DeclTypes:         []*kcel.DeclType{c.declared},
@@ -139,21 +146,21 @@ func mismatch(got *cel.Type, wanted []*cel.Type) string {
 
 // env is the environment of a scope.
 func (c *Compiler) env(scope Scope) (*cel.Env, error) {
+	key := planKey{scope, c.mode}
 	if c.base != nil {
-		if env := c.envs[scope]; env != nil {
+		if env := c.envs[key]; env != nil {
 			return env, nil
 		}
 		env, err := extend(c.base, scope, c.mode)
-		c.envs[scope] = env
+		c.envs[key] = env
 		return env, err
 	}
 	plain.Lock()
 	defer plain.Unlock()
-	key := planKey{scope, c.mode}
 	if env := plain.envs[key]; env != nil {
 		return env, nil
 	}
-	env, err := extend(base(), scope, c.mode)
+	env, err := extend(Base(), scope, c.mode)
 	if err == nil {
 		plain.envs[key] = env
 	}

@@ -1,8 +1,6 @@
 package admissionregistration
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -11,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	apicel "k8s.io/apiserver/pkg/cel"
 
-	"github.com/skiff-project/skiff/apiserver/expressions"
+	"github.com/skiff-project/skiff/apiserver/expression"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
 )
 
@@ -21,39 +19,44 @@ const mostMatchConditions = 64
 // known are the expressions of the object before an update: they were accepted once.
 type known = sets.Set[string]
 
+// Results that expressions have.
+var (
+	condition  = []*cel.Type{cel.BoolType}
+	message    = []*cel.Type{cel.StringType}
+	annotation = []*cel.Type{cel.StringType, cel.NullType}
+	applied    = []*cel.Type{cel.ObjectType("Object")}
+	patched    = []*cel.Type{cel.ListType(cel.ObjectType("JSONPatch"))}
+)
+
 // compile reports what is wrong with an expression. shown is the text that the error shows.
-func compile(l *check.List, c *expressions.Compiler, text, shown string, results []*cel.Type, v expressions.Vocabulary, stored bool, at *field.Path) {
-	if _, err := c.Compile(text, results, v, stored); err != nil {
-		l.Add(celError(at, shown, err))
-	}
+func compile(l *check.List, c *expression.Compiler, text, shown string, results []*cel.Type, scope expression.Scope, stored bool, at *field.Path) {
+	c.Stored(stored)
+	l.Add(celError(at, shown, c.Compile(text, scope, results...).Err))
 }
 
-func celError(at *field.Path, text string, err error) *field.Error {
-	var wrong *apicel.Error
+func celError(at *field.Path, text string, err *apicel.Error) *field.Error {
 	switch {
-	case !errors.As(err, &wrong):
-		return field.InternalError(at, fmt.Errorf("unsupported error type: %w", err))
-	case wrong.Type == apicel.ErrorTypeRequired:
-		return field.Required(at, wrong.Detail)
-	case wrong.Type == apicel.ErrorTypeInvalid:
-		return field.Invalid(at, text, wrong.Detail)
+	case err == nil:
+		return nil
+	case err.Type == apicel.ErrorTypeRequired:
+		return field.Required(at, err.Detail)
+	case err.Type == apicel.ErrorTypeInvalid:
+		return field.Invalid(at, text, err.Detail)
 	default:
-		return field.InternalError(at, wrong)
+		return field.InternalError(at, err)
 	}
 }
-
-// plain compiles expressions that use no variables.
-var plain, _ = expressions.New(false)
 
 func matchConditions(l *check.List, list []admissionv1.MatchCondition, params bool, old known, at *field.Path) {
 	if len(list) > mostMatchConditions {
 		l.Add(field.TooMany(at, len(list), mostMatchConditions))
 	}
 	names := map[string]bool{}
+	plain := expression.NewCompiler(false)
 	for i := range list {
 		m, at := &list[i], at.Index(i)
 		if text := strings.TrimSpace(m.Expression); l.Require(at.Child("expression"), text) {
-			compile(l, plain, text, text, expressions.Condition, expressions.Vocabulary{Params: params, Authorizer: true}, old.Has(text), at.Child("expression"))
+			compile(l, plain, text, text, condition, expression.Scope{Params: params, Authorizer: true}, old.Has(text), at.Child("expression"))
 		}
 		if !l.Require(at.Child("name"), m.Name) {
 			continue
@@ -73,7 +76,7 @@ func conditionTexts(into known, list []admissionv1.MatchCondition) {
 }
 
 // variables declares a policy's variables, in order, so that each may use those before it.
-func variables(l *check.List, c *expressions.Compiler, list []admissionv1.Variable, params bool, old known, at *field.Path) {
+func variables(l *check.List, c *expression.Compiler, list []admissionv1.Variable, params bool, old known, at *field.Path) {
 	for i := range list {
 		v, at := &list[i], at.Index(i)
 		if strings.TrimSpace(v.Name) == "" {
@@ -83,8 +86,9 @@ func variables(l *check.List, c *expressions.Compiler, list []admissionv1.Variab
 		}
 		if strings.TrimSpace(v.Expression) == "" {
 			l.Add(field.Required(at.Child("expression"), "expression is not specified"))
-		} else if _, err := c.Declare(v.Name, v.Expression, expressions.Vocabulary{Params: params, Authorizer: true}, old.Has(v.Expression)); err != nil {
-			l.Add(celError(at.Child("expression"), v.Expression, err))
+		} else {
+			c.Stored(old.Has(v.Expression))
+			l.Add(celError(at.Child("expression"), v.Expression, c.Variable(v.Name, v.Expression, expression.Scope{Params: params, Authorizer: true}).Err))
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/util/jsonpath"
 
-	"github.com/skiff-project/skiff/apiserver/expressions"
+	"github.com/skiff-project/skiff/apiserver/expression"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
 )
@@ -60,10 +60,13 @@ func validating(p, old validatingPolicy) field.ErrorList {
 	if !sameConditions {
 		matchConditions(&l, spec.MatchConditions, params, conditions, specPath.Child("matchConditions"))
 	}
-	compiler, err := expressions.New(len(spec.Variables) > 0)
-	if err != nil {
-		l.Add(field.InternalError(specPath, err))
-		return l.ErrorList
+	compiler := expression.NewCompiler(false)
+	if len(spec.Variables) > 0 {
+		var err error
+		if compiler, err = expression.WithVariables(false); err != nil {
+			l.Add(field.InternalError(specPath, err))
+			return l.ErrorList
+		}
 	}
 	variables(&l, compiler, spec.Variables, params, texts, specPath.Child("variables"))
 	if len(spec.Validations) == 0 && len(spec.AuditAnnotations) == 0 {
@@ -80,17 +83,17 @@ func validating(p, old validatingPolicy) field.ErrorList {
 
 var reasons = []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge}
 
-func oneValidation(l *check.List, c *expressions.Compiler, v *admissionv1.Validation, params bool, texts, messages known, at *field.Path) {
+func oneValidation(l *check.List, c *expression.Compiler, v *admissionv1.Validation, params bool, texts, messages known, at *field.Path) {
 	if p := at.Child("expression"); strings.TrimSpace(v.Expression) == "" {
 		l.Add(field.Required(p, "expression is not specified"))
 	} else {
-		compile(l, c, v.Expression, v.Expression, expressions.Condition, expressions.Vocabulary{Params: params, Authorizer: true}, texts.Has(v.Expression), p)
+		compile(l, c, v.Expression, v.Expression, condition, expression.Scope{Params: params, Authorizer: true}, texts.Has(v.Expression), p)
 	}
 	const empty = "must be non-empty if specified"
 	if p, text := at.Child("messageExpression"), v.MessageExpression; text != "" && strings.TrimSpace(text) == "" {
 		l.Add(field.Invalid(p, text, empty))
 	} else if text != "" {
-		compile(l, c, text, text, expressions.Message, expressions.Vocabulary{Params: params}, messages.Has(text), p)
+		compile(l, c, text, text, message, expression.Scope{Params: params}, messages.Has(text), p)
 	}
 	if p, text := at.Child("message"), strings.TrimSpace(v.Message); v.Message != "" && text == "" {
 		l.Add(field.Invalid(p, v.Message, empty))
@@ -102,7 +105,7 @@ func oneValidation(l *check.List, c *expressions.Compiler, v *admissionv1.Valida
 	}
 }
 
-func annotations(l *check.List, c *expressions.Compiler, p validatingPolicy, params bool, old known) {
+func annotations(l *check.List, c *expression.Compiler, p validatingPolicy, params bool, old known) {
 	list, at := p.Spec.AuditAnnotations, specPath.Child("auditAnnotations")
 	if len(list) > mostAnnotations {
 		l.Add(field.Invalid(at, list, fmt.Sprintf("must not have more than %d auditAnnotations", mostAnnotations)))
@@ -121,7 +124,7 @@ func annotations(l *check.List, c *expressions.Compiler, p validatingPolicy, par
 		case len(text) > longestAnnotation:
 			l.Add(field.Required(value, fmt.Sprintf("must not exceed %d bytes in length", longestAnnotation)))
 		default:
-			compile(l, c, text, a.ValueExpression, expressions.Annotation, expressions.Vocabulary{Params: params, Authorizer: true}, old.Has(a.ValueExpression), value)
+			compile(l, c, text, a.ValueExpression, annotation, expression.Scope{Params: params, Authorizer: true}, old.Has(a.ValueExpression), value)
 		}
 		if keys[a.Key] {
 			l.Add(field.Duplicate(key, a.Key))
@@ -183,7 +186,7 @@ func mutating(p, old mutatingPolicy) field.ErrorList {
 	if !sameConditions {
 		matchConditions(&l, spec.MatchConditions, params, conditions, specPath.Child("matchConditions"))
 	}
-	compiler, err := expressions.New(true)
+	compiler, err := expression.WithVariables(false)
 	if err != nil {
 		l.Add(field.InternalError(specPath, err))
 		return l.ErrorList
@@ -199,15 +202,15 @@ func mutating(p, old mutatingPolicy) field.ErrorList {
 	return l.ErrorList
 }
 
-func mutation(l *check.List, c *expressions.Compiler, m *admissionv1.Mutation, params bool, old known, at *field.Path) {
-	words := expressions.Vocabulary{Params: params, Authorizer: true, Patches: true}
+func mutation(l *check.List, c *expression.Compiler, m *admissionv1.Mutation, params bool, old known, at *field.Path) {
+	words := expression.Scope{Params: params, Authorizer: true, Mutation: true}
 	apply, patch := at.Child("applyConfiguration"), at.Child("jsonPatch")
 	switch m.PatchType {
 	case admissionv1.PatchTypeJSONPatch:
 		if m.JSONPatch == nil {
 			l.Add(field.Required(patch, "must be specified when patchType is JSONPatch"))
 		} else if text := strings.TrimSpace(m.JSONPatch.Expression); l.Require(patch.Child("expression"), text) {
-			compile(l, c, text, text, expressions.JSONPatch, words, old.Has(m.JSONPatch.Expression), patch.Child("expression"))
+			compile(l, c, text, text, patched, words, old.Has(m.JSONPatch.Expression), patch.Child("expression"))
 		}
 		if m.ApplyConfiguration != nil {
 			l.Add(field.Invalid(apply, "{applyConfiguration}", "must not be specified when patchType is JSONPatch"))
@@ -216,7 +219,7 @@ func mutation(l *check.List, c *expressions.Compiler, m *admissionv1.Mutation, p
 		if m.ApplyConfiguration == nil {
 			l.Add(field.Required(apply, "must be specified when patchType is ApplyConfiguration"))
 		} else if text := strings.TrimSpace(m.ApplyConfiguration.Expression); l.Require(apply.Child("expression"), text) {
-			compile(l, c, text, text, expressions.ApplyConfiguration, words, old.Has(m.ApplyConfiguration.Expression), apply.Child("expression"))
+			compile(l, c, text, text, applied, words, old.Has(m.ApplyConfiguration.Expression), apply.Child("expression"))
 		}
 		if m.JSONPatch != nil {
 			l.Add(field.Invalid(patch, "{jsonPatch}", "must not be specified when patchType is ApplyConfiguration"))

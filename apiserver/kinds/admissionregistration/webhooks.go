@@ -1,7 +1,10 @@
 package admissionregistration
 
 import (
+	"reflect"
+
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/fill"
@@ -10,7 +13,11 @@ import (
 // ValidatingWebhookConfiguration lists webhooks that may refuse a write.
 var ValidatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.ValidatingWebhookConfiguration]{
 	Resource: "validatingwebhookconfigurations", Categories: []string{"api-extensions"}, AnyFinalizer: true,
-	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
+	Generation: kinds.GenerationOwn, NoUnconditionalUpdate: true,
+	PrepareCreate: func(_ *kinds.Request, c *admissionv1.ValidatingWebhookConfiguration) { c.Generation = 1 },
+	PrepareUpdate: func(_ *kinds.Request, c, old *admissionv1.ValidatingWebhookConfiguration) {
+		count(c, old, c.Webhooks, old.Webhooks)
+	},
 	Default: func(c *admissionv1.ValidatingWebhookConfiguration) {
 		for i := range c.Webhooks {
 			w := &c.Webhooks[i]
@@ -32,7 +39,11 @@ var ValidatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.Validat
 // MutatingWebhookConfiguration lists webhooks that may change what is written.
 var MutatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.MutatingWebhookConfiguration]{
 	Resource: "mutatingwebhookconfigurations", Categories: []string{"api-extensions"}, AnyFinalizer: true,
-	Generation: kinds.GenerationAlways, NoUnconditionalUpdate: true,
+	Generation: kinds.GenerationOwn, NoUnconditionalUpdate: true,
+	PrepareCreate: func(_ *kinds.Request, c *admissionv1.MutatingWebhookConfiguration) { c.Generation = 1 },
+	PrepareUpdate: func(_ *kinds.Request, c, old *admissionv1.MutatingWebhookConfiguration) {
+		count(c, old, c.Webhooks, old.Webhooks)
+	},
 	Default: func(c *admissionv1.MutatingWebhookConfiguration) {
 		for i := range c.Webhooks {
 			w := &c.Webhooks[i]
@@ -51,3 +62,10 @@ var MutatingWebhookConfiguration = kinds.Define(kinds.Row[*admissionv1.MutatingW
 		kinds.AgeColumn[*admissionv1.MutatingWebhookConfiguration](),
 	},
 })
+
+// count counts a change of the hooks. To upstream no hooks and an empty list of them are not the same.
+func count(c, old metav1.Object, hooks, before any) {
+	if !reflect.DeepEqual(hooks, before) {
+		c.SetGeneration(old.GetGeneration() + 1)
+	}
+}

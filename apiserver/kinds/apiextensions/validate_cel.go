@@ -16,7 +16,7 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	apicel "k8s.io/apiserver/pkg/cel"
 
-	celbase "github.com/skiff-project/skiff/apiserver/expressions"
+	"github.com/skiff-project/skiff/apiserver/expression"
 )
 
 // What rules may cost by upstream's estimate: one, and all of a schema.
@@ -210,7 +210,7 @@ func (w *schemaWalker) compile(s *apiextensions.JSONSchemaProps, at *field.Path,
 	if types == nil {
 		return field.ErrorList{field.InternalError(at, errors.New("internal error: failed to retrieve type information for x-kubernetes-validations"))}
 	}
-	results, err := cel.Compile(types.schema, types.decl, celconfig.PerCallLimit, celbase.Base(), w.known)
+	results, err := cel.Compile(types.schema, types.decl, celconfig.PerCallLimit, expression.Base(), w.known)
 	if err != nil {
 		return field.ErrorList{field.InternalError(at, err)}
 	}

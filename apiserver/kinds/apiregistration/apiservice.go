@@ -13,14 +13,14 @@ import (
 
 // APIService says who serves a group's version.
 var APIService = kinds.Define(kinds.Row[*apiregistrationv1.APIService]{
-	Resource: "apiservices", Name: kinds.PathSegment, EtcdPrefix: "apiregistration.k8s.io/apiservices", StoredJSON: true, Categories: []string{"api-extensions"},
+	Resource: "apiservices", Name: kinds.AnyName, AnyFinalizer: true, EtcdPrefix: "apiregistration.k8s.io/apiservices", StoredJSON: true, Categories: []string{"api-extensions"},
 	Generation: kinds.GenerationNever, NoUnconditionalUpdate: true, StatusResetsMeta: true, StatusResets: []string{"spec", "metadata"},
 	Default: func(s *apiregistrationv1.APIService) {
 		if s.Spec.Service != nil {
 			fill.Nil(&s.Spec.Service.Port, 443)
 		}
 	},
-	PrepareCreate: availableIfLocal,
+	PrepareCreate: availableIfLocal, Validate: validate, Revalidate: true, ValidateStatus: validateStatus,
 	Columns: []kinds.Column[*apiregistrationv1.APIService]{
 		kinds.NameColumn[*apiregistrationv1.APIService](),
 		{Name: "Service", Description: "The reference to the service that hosts this API endpoint.",

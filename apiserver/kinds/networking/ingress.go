@@ -32,15 +32,8 @@ var Ingress = kinds.Define(kinds.Row[*networkingv1.Ingress]{
 	},
 })
 
-func ingressClassText(i *networkingv1.Ingress) string {
-	if i.Spec.IngressClassName != nil {
-		return *i.Spec.IngressClassName
-	}
-	if class, ok := i.Annotations[classAnnotation]; ok {
-		return class
-	}
-	return "<none>"
-}
+// ingressClassText does not look at the annotation of old, like upstream's table.
+func ingressClassText(i *networkingv1.Ingress) string { return show.Text(i.Spec.IngressClassName, "<none>") }
 
 func hostsText(rules []networkingv1.IngressRule) string {
 	const most = 3
