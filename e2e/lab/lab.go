@@ -141,6 +141,14 @@ func (l *Lab) start(ctx context.Context) error {
 	if err := l.connect(); err != nil {
 		return err
 	}
+	if l.config.Etcd != "" {
+		if err := os.CopyFS(l.Data(), os.DirFS(l.config.Etcd)); err != nil {
+			return err
+		}
+		if err := os.Chmod(l.Data(), 0o700); err != nil { // or etcd warns
+			return err
+		}
+	}
 	for _, part := range l.config.Parts.list() {
 		if err := l.StartPart(part.name, part.side); err != nil {
 			return err
@@ -190,7 +198,7 @@ func (l *Lab) connect() error {
 	if err != nil {
 		return err
 	}
-	config.QPS, config.Dial = -1, l.Dial
+	config.QPS, config.Dial, config.WarningHandler = -1, l.Dial, rest.NoWarnings{}
 	l.REST = config
 	l.Client, err = kubernetes.NewForConfig(config)
 	return err

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/skiff-project/skiff/e2e/lab"
+)
+
+// errorLines are the error lines of upstream's components, by component and cause, each with one example.
+type errorLines struct{ causes map[string]string }
+
+// klog's header: E, date, time, thread, source line.
+var klogError = regexp.MustCompile(`^E\d{4} \S+ +\d+ (\S+?):\d+\] (.*)$`)
+
+// What differs from run to run in a line that says the same.
+var (
+	quoted  = regexp.MustCompile(`"[^"]*"`)
+	varying = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|\b[a-z0-9.-]+-[a-z0-9]{5,10}\b|[0-9]+(\.[0-9]+)*`)
+	spaces  = regexp.MustCompile(`\s+`)
+)
+
+// cause is what lines of the same kind have in common: the source file and the message without names and numbers.
+func cause(source, message string) string {
+	// In structured lines the first quoted text is the message; the values behind it tell objects apart, not causes.
+	if rest, ok := strings.CutPrefix(message, `"`); ok {
+		if text, _, ended := strings.Cut(rest, `"`); ended {
+			return source + " " + text
+		}
+	}
+	return source + " " + spaces.ReplaceAllString(varying.ReplaceAllString(quoted.ReplaceAllString(message, "Q"), "N"), " ")
+}
+
+// starting are errors that come of starting everything at once: nobody listens yet.
+func starting(message string) bool {
+	return strings.Contains(message, "connection refused") || strings.Contains(message, "connect: network is unreachable")
+}
+
+// collect reads the logs of upstream's components in a lab.
+func collect(l *lab.Lab, parts lab.Parts) *errorLines {
+	e := &errorLines{causes: map[string]string{}}
+	for _, p := range []struct {
+		name string
+		side lab.Side
+	}{{lab.API, parts.API}, {lab.Controllers, parts.Controllers}, {lab.Scheduler, parts.Scheduler}, {lab.Agent, parts.Agent}, {lab.Proxy, parts.Proxy}} {
+		if p.side != lab.Upstream {
+			continue
+		}
+		for line := range strings.Lines(l.Log(p.name)) {
+			if m := klogError.FindStringSubmatch(strings.TrimSpace(line)); m != nil && !starting(m[2]) {
+				e.causes[p.name+" "+cause(m[1], m[2])] = fmt.Sprintf("%s: %s", p.name, strings.TrimSpace(line))
+			}
+		}
+	}
+	return e
+}
+
+// beyond lists an example of each cause that others do not have.
+func (e *errorLines) beyond(others *errorLines) []string {
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(e.causes)) {
+		if _, known := others.causes[key]; !known {
+			list = append(list, e.causes[key])
+		}
+	}
+	return list
+}
