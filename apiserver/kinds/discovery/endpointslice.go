@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
 )
 
 // EndpointSlice is a part of the addresses behind a Service.
@@ -51,9 +52,6 @@ func content(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 const shown = 3
 
 func portsText(ports []discoveryv1.EndpointPort) string {
-	if len(ports) == 0 {
-		return "<unset>"
-	}
 	var texts []string
 	for _, p := range ports {
 		switch {
@@ -61,16 +59,13 @@ func portsText(ports []discoveryv1.EndpointPort) string {
 		case p.Port != nil:
 			texts = append(texts, strconv.Itoa(int(*p.Port)))
 		default:
-			texts = append(texts, "*")
+			texts = append(texts, show.Text(p.Name, "*"))
 		}
 	}
 	return withRest(texts, len(ports))
 }
 
 func endpointsText(endpoints []discoveryv1.Endpoint) string {
-	if len(endpoints) == 0 {
-		return "<unset>"
-	}
 	var texts []string
 	total := 0
 	for _, e := range endpoints {
@@ -86,6 +81,9 @@ func endpointsText(endpoints []discoveryv1.Endpoint) string {
 
 func withRest(texts []string, total int) string {
 	text := strings.Join(texts, ",")
+	if text == "" {
+		text = "<unset>"
+	}
 	if total > len(texts) {
 		text += fmt.Sprintf(" + %d more...", total-len(texts))
 	}

@@ -33,7 +33,9 @@ var Ingress = kinds.Define(kinds.Row[*networkingv1.Ingress]{
 })
 
 // ingressClassText does not look at the annotation of old, like upstream's table.
-func ingressClassText(i *networkingv1.Ingress) string { return show.Text(i.Spec.IngressClassName, "<none>") }
+func ingressClassText(i *networkingv1.Ingress) string {
+	return show.Text(i.Spec.IngressClassName, "<none>")
+}
 
 func hostsText(rules []networkingv1.IngressRule) string {
 	const most = 3

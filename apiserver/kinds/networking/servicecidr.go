@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
@@ -22,7 +23,7 @@ var ServiceCIDR = kinds.Define(kinds.Row[*networkingv1.ServiceCIDR]{
 })
 
 // IPAddress is one address in use; its name is the address.
-var IPAddress = kinds.Define(kinds.Row[*networkingv1.IPAddress]{
+var IPAddress = withAge(kinds.Define(kinds.Row[*networkingv1.IPAddress]{
 	Resource: "ipaddresses", ShortNames: []string{"ip"}, Name: addressName,
 	Validate: validateIPAddress, ValidateUpdate: validateIPAddressUpdate,
 	Columns: []kinds.Column[*networkingv1.IPAddress]{
@@ -30,7 +31,16 @@ var IPAddress = kinds.Define(kinds.Row[*networkingv1.IPAddress]{
 		{Name: "ParentRef", Description: kinds.Doc(networkingv1.IPAddressSpec{}, "parentRef"),
 			Cell: func(a *networkingv1.IPAddress) any { return parentText(a.Spec.ParentRef) }},
 	},
-})
+}))
+
+// withAge adds the age as a cell that has no heading: upstream's rows have it, its columns do not.
+func withAge(k *kinds.Kind) *kinds.Kind {
+	cells := k.Cells
+	k.Cells = func(o runtime.Object) []any {
+		return append(cells(o), kinds.Age(o.(*networkingv1.IPAddress).CreationTimestamp))
+	}
+	return k
+}
 
 // parentText joins what the reference names, leaving out what it does not.
 func parentText(ref *networkingv1.ParentReference) string {

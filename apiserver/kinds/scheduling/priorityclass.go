@@ -11,9 +11,12 @@ import (
 
 // PriorityClass names a priority of pods.
 var PriorityClass = kinds.Define(kinds.Row[*schedulingv1.PriorityClass]{
-	Resource: "priorityclasses", ShortNames: []string{"pc"}, Generation: kinds.GenerationAlways,
-	Default:  func(c *schedulingv1.PriorityClass) { fill.Nil(&c.PreemptionPolicy, corev1.PreemptLowerPriority) },
-	Validate: validate, ValidateUpdate: validateUpdate,
+	Resource: "priorityclasses", ShortNames: []string{"pc"},
+	// Upstream counts the first version and no more.
+	Generation:    kinds.GenerationOwn,
+	PrepareCreate: func(_ *kinds.Request, c *schedulingv1.PriorityClass) { c.Generation = 1 },
+	Default:       func(c *schedulingv1.PriorityClass) { fill.Nil(&c.PreemptionPolicy, corev1.PreemptLowerPriority) },
+	Validate:      validate, ValidateUpdate: validateUpdate,
 	Columns: []kinds.Column[*schedulingv1.PriorityClass]{
 		kinds.NameColumn[*schedulingv1.PriorityClass](),
 		{Name: "Value", Type: "integer", Description: kinds.Doc(schedulingv1.PriorityClass{}, "value"),

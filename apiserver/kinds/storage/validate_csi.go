@@ -219,11 +219,6 @@ const longestMetadata = 256 << 10 // bytes, keys and values together
 func validateAttachment(_ *kinds.Request, a *storagev1.VolumeAttachment) field.ErrorList {
 	var l check.List
 	podspec.CSIDriverName(&l, a.Spec.Attacher, specPath.Child("attacher"))
-	attachment(&l, a)
-	return l.ErrorList
-}
-
-func attachment(l *check.List, a *storagev1.VolumeAttachment) {
 	source, s := specPath.Child("source"), &a.Spec.Source
 	switch {
 	case s.InlineVolumeSpec == nil && s.PersistentVolumeName == nil:
@@ -243,11 +238,12 @@ func attachment(l *check.List, a *storagev1.VolumeAttachment) {
 	if size > longestMetadata {
 		l.Add(field.TooLong(statusPath.Child("attachmentMetadata"), "", longestMetadata))
 	}
-	volumeError(l, a.Status.AttachError, statusPath.Child("attachError"))
-	volumeError(l, a.Status.DetachError, statusPath.Child("detachError"))
+	volumeError(&l, a.Status.AttachError, statusPath.Child("attachError"))
+	volumeError(&l, a.Status.DetachError, statusPath.Child("detachError"))
 	if name := s.PersistentVolumeName; name != nil {
 		l.Name(source.Child("persistentVolumeName"), *name, apivalidation.NameIsDNSSubdomain)
 	}
+	return l.ErrorList
 }
 
 func volumeError(l *check.List, e *storagev1.VolumeError, at *field.Path) {
@@ -262,10 +258,8 @@ func volumeError(l *check.List, e *storagev1.VolumeError, at *field.Path) {
 	}
 }
 
-// validateAttachmentUpdate says nothing of the attacher: it is as it was, or the change is refused as such.
-func validateAttachmentUpdate(_ *kinds.Request, a, old *storagev1.VolumeAttachment) field.ErrorList {
-	l := check.List{ErrorList: kinds.ValidateMeta(a, kinds.Cluster, kinds.Subdomain)}
-	attachment(&l, a)
+func validateAttachmentUpdate(req *kinds.Request, a, old *storagev1.VolumeAttachment) field.ErrorList {
+	l := check.List{ErrorList: append(kinds.ValidateMeta(a, kinds.Cluster, kinds.Subdomain), validateAttachment(req, a)...)}
 	if !apiequality.Semantic.DeepEqual(a.Spec, old.Spec) {
 		l.Fixed(specPath)
 	}
