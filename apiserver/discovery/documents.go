@@ -142,6 +142,9 @@ func (r Resource) subresources() []string {
 		out = append(out, name)
 	}
 	slices.Sort(out)
+	if r.Kind.Custom {
+		slices.Reverse(out) // upstream names the status first, then the scale
+	}
 	return out
 }
 

@@ -219,12 +219,12 @@ func (res *Resource) tracker(v *kinds.Version, subresource string) ownership.Tra
 	return actual.(ownership.Tracker)
 }
 
-// Serves says whether anything is served under a group and version.
+// Serves says whether anything that is compiled in is served under a group and version.
 func (r *Registry) Serves(gv schema.GroupVersion) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for gvr := range r.versions {
-		if gvr.GroupVersion() == gv {
+	for gvr, s := range r.versions {
+		if gvr.GroupVersion() == gv && !s.resource.Kind.Custom {
 			return true
 		}
 	}

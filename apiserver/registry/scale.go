@@ -48,6 +48,26 @@ func scaleCells(obj runtime.Object) []any {
 // ScaleCodec turns Scales into bytes.
 var ScaleCodec = wire.NewCodec(scaleKind)
 
+// customScaleCodec does so for custom resources, whose tables upstream describes in other words.
+var customScaleCodec = func() *wire.Codec {
+	kind := *scaleKind
+	kind.Columns = []metav1.TableColumnDefinition{
+		{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
+		{Name: "Desired", Type: "integer", Description: "Number of desired replicas"},
+		{Name: "Available", Type: "integer", Description: "Number of actual replicas"},
+		{Name: "Age", Type: "date", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
+	}
+	return wire.NewCodec(&kind)
+}()
+
+// ScaleCodec turns the Scales of a kind into bytes.
+func (res *Resource) ScaleCodec() *wire.Codec {
+	if res.Kind.Custom {
+		return customScaleCodec
+	}
+	return ScaleCodec
+}
+
 // asScale is an object seen as its Scale.
 type asScale struct {
 	res     *Resource
@@ -224,7 +244,8 @@ func (res *Resource) updateScale(ctx context.Context, u *updating) (Result, erro
 
 // put makes the object that a Scale asks for.
 func (v asScale) put(u *updating, old runtime.Object, scale *autoscalingv1.Scale) (runtime.Object, error) {
-	if errs := validateScale(scale); len(errs) > 0 {
+	// Custom resources are validated as a whole, and say where in them the replicas are.
+	if errs := validateScale(scale); len(errs) > 0 && !v.res.Kind.Custom {
 		return nil, invalid(scaleKind.GVK.GroupKind(), u.Name, errs)
 	}
 	obj := old.DeepCopyObject()
@@ -241,7 +262,9 @@ func (v asScale) put(u *updating, old runtime.Object, scale *autoscalingv1.Scale
 		return nil, err
 	}
 	m.SetManagedFields(entries)
-	m.SetResourceVersion(scale.ResourceVersion)
+	if scale.ResourceVersion != "" {
+		m.SetResourceVersion(scale.ResourceVersion)
+	}
 	v.door().Set(obj, scale.Spec.Replicas)
 	return obj, nil
 }

@@ -2,6 +2,7 @@ package routes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -119,6 +120,17 @@ func noSuchResource() error {
 	return apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "404: Page Not Found", 0, false)
 }
 
+// errNoPage is noSuchResource for custom resources, which upstream's router knows nothing of.
+var errNoPage = errors.New("404 page not found")
+
+// noSuchPath refuses a path that the kind does not have.
+func (c *call) noSuchPath() error {
+	if c.res.Kind.Custom {
+		return errNoPage
+	}
+	return noSuchResource()
+}
+
 func noSuchMethod() error {
 	return apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "405: Method Not Allowed", 0, false)
 }
@@ -128,6 +140,10 @@ func noSuchMethod() error {
 func (c *call) serve() {
 	serve, err := c.route()
 	if err != nil {
+		if errors.Is(err, errNoPage) {
+			notFoundPage(c.w)
+			return
+		}
 		if c.r.Method == http.MethodHead {
 			c.w.Header().Set("Content-Type", wire.TypeJSON)
 			c.w.WriteHeader(int(wire.StatusOf(err).Code))
@@ -154,10 +170,8 @@ func (c *call) route() (func(), error) {
 		inNamespace = !named || info.Parts[1] != info.Namespace
 	}
 	switch {
-	case !namespaced && inNamespace:
-		return nil, noSuchResource()
-	case namespaced && !inNamespace && named:
-		return nil, noSuchResource()
+	case !namespaced && inNamespace, namespaced && !inNamespace && named:
+		return nil, c.noSuchPath()
 	case isOldWatch(info):
 		return c.routeWatch(named)
 	case !named:
@@ -207,6 +221,10 @@ func (c *call) routeCollection(everywhere bool) (func(), error) {
 		return c.create, c.acceptable(false)
 	case c.r.Method == http.MethodDelete && c.can("deletecollection") && !everywhere:
 		return c.deleteCollection, c.acceptable(false)
+	case c.res.Kind.Custom && everywhere:
+		return nil, errNoPage
+	case c.res.Kind.Custom && (c.r.Method == http.MethodPut || c.r.Method == http.MethodPatch):
+		return nil, apierrors.NewBadRequest("name must be provided")
 	}
 	return nil, noSuchMethod()
 }
@@ -230,6 +248,9 @@ func (c *call) routeItem() (func(), error) {
 
 func (c *call) routeSubresource() (func(), error) {
 	c.sub = c.res.Kind.Subresource(c.version, c.info.Subresource)
+	if c.sub == nil && c.res.Kind.Custom {
+		return nil, apierrors.NewNotFound(c.res.Kind.GroupResource(), c.info.Parts[1])
+	}
 	if c.sub == nil || len(c.info.Parts) > 3 && c.sub.Connect != "proxy" {
 		return nil, noSuchResource()
 	}
@@ -327,7 +348,7 @@ func (c *call) answer(code int, accepted wire.Accepted, result registry.Result) 
 	case result.Cached != nil:
 		c.res.Codec.WriteCached(c.w, c.r, code, accepted, c.gv(), result.Cached)
 	case c.sub != nil && c.sub.Scale != nil:
-		registry.ScaleCodec.WriteHub(c.w, c.r, code, accepted, result.Object.GetObjectKind().GroupVersionKind().GroupVersion(), result.Object)
+		c.res.ScaleCodec().WriteHub(c.w, c.r, code, accepted, result.Object.GetObjectKind().GroupVersionKind().GroupVersion(), result.Object)
 	case result.Object.GetObjectKind().GroupVersionKind() == c.res.Kind.GVK:
 		c.res.Codec.WriteHub(c.w, c.r, code, accepted, c.gv(), result.Object)
 	default:

@@ -2,19 +2,18 @@ package routes
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiff-project/skiff/apiserver/registry"
 	"github.com/skiff-project/skiff/apiserver/request"
@@ -58,30 +57,17 @@ func (c *call) decodeHub(b wire.Body, validation string) (runtime.Object, error)
 	if err != nil {
 		return nil, err
 	}
-	if c.res.Kind.Custom {
-		return c.customHub(obj)
-	}
 	if obj, err = c.res.Codec.ToHub(obj); err != nil {
+		switch status := apierrors.APIStatus(nil); {
+		case errors.As(err, &status):
+			return nil, err
+		case c.res.Kind.Custom:
+			// Somebody else was asked to convert it.
+			return nil, apierrors.NewInternalError(err)
+		}
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	c.res.Kind.Default(obj)
-	return obj, nil
-}
-
-// customHub is decodeHub for custom resources, which say what kind they are of and may be converted by somebody else.
-func (c *call) customHub(obj runtime.Object) (runtime.Object, error) {
-	want := c.version.GVK
-	if kind := obj.GetObjectKind().GroupVersionKind().Kind; kind != want.Kind {
-		name := ""
-		if m, err := meta.Accessor(obj); err == nil {
-			name = m.GetName()
-		}
-		return nil, apierrors.NewInvalid(want.GroupKind(), name, field.ErrorList{field.Invalid(field.NewPath("kind"), kind, "must be "+want.Kind)})
-	}
-	obj, err := c.res.Codec.ToHub(obj)
-	if err != nil {
-		return nil, apierrors.NewInternalError(err)
-	}
 	return obj, nil
 }
 

@@ -215,6 +215,9 @@ func (c *Codec) toHub(obj runtime.Object, v *kinds.Version) (runtime.Object, err
 // ToHub converts an object that Decode returned for a body into the hub type.
 func (c *Codec) ToHub(obj runtime.Object) (runtime.Object, error) {
 	gvk := obj.GetObjectKind().GroupVersionKind()
+	if c.kind.Custom && gvk.Kind != c.kind.GVK.Kind {
+		return nil, otherKind(obj, c.kind)
+	}
 	v := c.versionOf(gvk)
 	if v == nil {
 		return nil, notRegistered(gvk)

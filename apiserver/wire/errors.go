@@ -10,7 +10,12 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/skiff-project/skiff/apiserver/kinds"
 )
 
 func failure(code int, reason metav1.StatusReason, message string) error {
@@ -27,6 +32,16 @@ func notAcceptable(offer Offer, stream bool) error {
 func unsupportedMediaType(accepted []string) error {
 	return failure(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
 		"the body of the request was in an unknown format - accepted media types include: "+strings.Join(accepted, ", "))
+}
+
+// otherKind refuses a custom resource that says it is of another kind: upstream finds that when it validates it.
+func otherKind(obj runtime.Object, kind *kinds.Kind) error {
+	name := ""
+	if m, err := meta.Accessor(obj); err == nil {
+		name = m.GetName()
+	}
+	said := obj.GetObjectKind().GroupVersionKind()
+	return apierrors.NewInvalid(said.GroupKind(), name, field.ErrorList{field.Invalid(field.NewPath("kind"), said.Kind, "must be "+kind.GVK.Kind)})
 }
 
 // UnsupportedPatchType refuses a PATCH whose Content-Type is none of accepted.

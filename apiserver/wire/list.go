@@ -104,18 +104,29 @@ func newList[T item](c *Codec, objects []T, gv schema.GroupVersion, accepted *Ac
 		return l, l.protobuf(head, len(itemHead), listMeta)
 	}
 	if form.Shape == watchcache.MetadataOnly {
-		return l, l.json(gvk, nil, accepted.As.Version, listMeta)
+		return l, l.json(gvk, nil, accepted.As.Version, listMeta, false)
 	}
 	strip := v.typeMeta
 	if c.Text {
 		// The items of a list of custom resources carry their type.
 		strip = nil
 	}
-	return l, l.json(gvk, strip, "", listMeta)
+	return l, l.json(gvk, strip, "", listMeta, c.Text)
 }
 
-func (l *List) json(gvk schema.GroupVersionKind, strip []byte, partialVersion string, listMeta ListMeta) error {
-	m, err := compactJSON(listMeta)
+// customListMeta is ListMeta as upstream's unstructured lists have it: continue is there even if there is no more.
+type customListMeta struct {
+	Continue           string `json:"continue"`
+	RemainingItemCount *int64 `json:"remainingItemCount,omitempty"`
+	ResourceVersion    string `json:"resourceVersion,omitempty"`
+}
+
+func (l *List) json(gvk schema.GroupVersionKind, strip []byte, partialVersion string, listMeta ListMeta, custom bool) error {
+	var about any = listMeta
+	if custom {
+		about = customListMeta{listMeta.Continue, listMeta.RemainingItemCount, listMeta.ResourceVersion}
+	}
+	m, err := compactJSON(about)
 	if err != nil {
 		return err
 	}
