@@ -51,6 +51,7 @@ import (
 	"github.com/skiff-project/skiff/controller-manager/serviceaccounttokens"
 	"github.com/skiff-project/skiff/controller-manager/servicecidrs"
 	"github.com/skiff-project/skiff/controller-manager/statefulset"
+	"github.com/skiff-project/skiff/controller-manager/storageversionmigrator"
 	"github.com/skiff-project/skiff/controller-manager/tainteviction"
 	"github.com/skiff-project/skiff/controller-manager/ttl"
 	"github.com/skiff-project/skiff/controller-manager/ttlafterfinished"
@@ -104,6 +105,7 @@ var all = []entry{
 	plain("ephemeral-volume-controller", ephemeralvolume.New),
 	{"serviceaccount-token-controller", newServiceAccountTokens},
 	plain("ttl-controller", ttl.New),
+	plain("storage-version-migrator-controller", storageversionmigrator.New),
 	plain("persistentvolumeclaim-protection-controller", pvcprotection.New),
 	plain("persistentvolume-protection-controller", pvprotection.New),
 	plain("volumeattributesclass-protection-controller", vacprotection.New),

@@ -16,7 +16,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	migrationv1 "k8s.io/api/storagemigration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -341,6 +343,32 @@ func TestControllers(t *testing.T) {
 		within(t, soon, used("6"))
 		if second := create(12); len(second) != 4 {
 			t.Errorf("%d pods were created where 4 had gone", len(second))
+		}
+	})
+
+	t.Run("a migration has objects written anew and says so", func(t *testing.T) {
+		migrations := c.StoragemigrationV1().StorageVersionMigrations()
+		for name, resource := range map[string]string{"maps": "configmaps", "nothing": "nosuch"} {
+			m := &migrationv1.StorageVersionMigration{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: migrationv1.StorageVersionMigrationSpec{
+				Resource: metav1.GroupResource{Resource: resource},
+			}}
+			if _, err := migrations.Create(ctx, m, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		within(t, soon, func() error {
+			m, err := migrations.Get(ctx, "maps", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if !meta.IsStatusConditionTrue(m.Status.Conditions, string(migrationv1.MigrationSucceeded)) {
+				return fmt.Errorf("conditions %+v", m.Status.Conditions)
+			}
+			return nil
+		})
+		m, err := migrations.Get(ctx, "nothing", metav1.GetOptions{})
+		if err != nil || len(m.Status.Conditions) > 0 {
+			t.Errorf("of a resource that is not there (yet): %+v %v", m, err)
 		}
 	})
 
