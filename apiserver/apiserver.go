@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -171,6 +170,7 @@ func (s *Server) etcd() (client *clientv3.Client, wait func(context.Context) err
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	paceCollector()
 	client, wait, closeEtcd, err := s.etcd()
 	if err != nil {
 		s.close()
@@ -259,7 +259,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	boot := bootstrap.New(bootstrap.Config{Store: reg.Hooks(), Keys: store, Address: s.advertise, Port: int32(s.port()),
 		ServiceCIDRs: s.ranges.services, Authentication: s.files.authentication(&s.cfg), Host: hostname(), Log: s.log})
 	parts := []part{{"authorization", authorizer.Run}, {"bootstrap", boot.Run}, {"repair of Service addresses", s.repairer(reg.Hooks())},
-		{"settling", settle(boot)}, {"custom resources", custom.Run}, {"aggregation", aggregator.Run}}
+		{"settling", settle(boot)}, {"memory", returnSlack}, {"custom resources", custom.Run}, {"aggregation", aggregator.Run}}
 	if s.tokens != nil {
 		parts = append(parts, part{"issuers of tokens", s.tokens.Run})
 	}
@@ -428,8 +428,8 @@ func settle(boot *bootstrap.Bootstrap) func(context.Context) error {
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
-		debug.FreeOSMemory()
-		<-ctx.Done()
+		run.GiveBack()
+		run.GiveBackWhenIdle(ctx)
 		return nil
 	}
 }

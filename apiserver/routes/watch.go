@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -50,8 +51,11 @@ func (c *call) watch(s *selection) {
 }
 
 // flushAt is how many bytes of events are gathered before they are sent, if there are that many at once: an event alone
-// is sent at once.
-const flushAt = 64 * 1024
+// is sent at once. Of more than that, hundreds of watchers that lag behind would hold a lot.
+const flushAt = 32 * 1024
+
+// eventBuffers are for them, which a watcher has only while it sends.
+var eventBuffers = sync.Pool{New: func() any { b := make([]byte, 0, flushAt+flushAt/4); return &b }}
 
 func (c *call) watchStream(ctx context.Context, watcher watchcache.Watcher, frames *wire.Frames, accepted wire.Accepted) {
 	out := http.NewResponseController(c.w)
@@ -60,43 +64,38 @@ func (c *call) watchStream(ctx context.Context, watcher watchcache.Watcher, fram
 	if err := out.Flush(); err != nil {
 		return
 	}
-	var buf []byte
-	send := func(events int) bool {
-		if len(buf) == 0 {
-			return true
+	for {
+		events, err := watcher.Next(ctx)
+		if err != nil || !c.sendEvents(events, frames) || out.Flush() != nil {
+			return
+		}
+	}
+}
+
+// sendEvents writes events without flushing; false says that the watch is over.
+func (c *call) sendEvents(events []watchcache.Event, frames *wire.Frames) bool {
+	buffer := eventBuffers.Get().(*[]byte)
+	defer eventBuffers.Put(buffer)
+	buf, pending := (*buffer)[:0], 0
+	for i, e := range events {
+		var err error
+		if buf, err = frames.Append(buf, e); err != nil {
+			c.Log.Error("watch ends: an event cannot be encoded", "resource", c.res.Kind.GroupResource(), "err", err)
+			return false
+		}
+		if pending++; len(buf) < flushAt && i < len(events)-1 {
+			continue
 		}
 		if _, err := c.w.Write(buf); err != nil {
 			return false
 		}
-		c.observe(events, len(buf))
-		if cap(buf) > 4*flushAt {
-			buf = nil
-		}
-		buf = buf[:0]
-		return true
+		c.observe(pending, len(buf))
+		buf, pending = buf[:0], 0
 	}
-	for {
-		events, err := watcher.Next(ctx)
-		if err != nil {
-			return
-		}
-		pending := 0
-		for _, e := range events {
-			if buf, err = frames.Append(buf, e); err != nil {
-				c.Log.Error("watch ends: an event cannot be encoded", "resource", c.res.Kind.GroupResource(), "err", err)
-				return
-			}
-			if pending++; len(buf) >= flushAt {
-				if !send(pending) {
-					return
-				}
-				pending = 0
-			}
-		}
-		if !send(pending) || out.Flush() != nil {
-			return
-		}
+	if cap(buf) <= 4*flushAt {
+		*buffer = buf
 	}
+	return true
 }
 
 func (c *call) observe(events, bytes int) {

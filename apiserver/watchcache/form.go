@@ -47,9 +47,21 @@ type Codec interface {
 	Encode(obj runtime.Object, form Form) ([]byte, error)
 }
 
+// Blanker is an optional ability of a Codec: what stands in bookmarks, if that is not what New makes.
+type Blanker interface{ Blank() runtime.Object }
+
 // Settler is an optional ability of a Codec that saves decoding what this server has just encoded.
 type Settler interface {
 	// Settle makes of an object whose encoding was stored at a revision what Decode would answer for that, in place. It
 	// answers false, and the object is not used any more, if it cannot.
 	Settle(obj runtime.Object, revision int64) bool
+}
+
+// Splicer is an optional ability of a Codec that saves keeping a form which differs from the stored value by the revision
+// alone. Whether that is so of an object is found out by comparing once.
+type Splicer interface {
+	// SpliceAt is where in a stored value the revision has its place; 0 if the form is not made like that.
+	SpliceAt(stored []byte, form Form) int
+	// Spliced is the form.
+	Spliced(stored []byte, at int, revision int64) []byte
 }

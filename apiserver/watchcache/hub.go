@@ -388,17 +388,35 @@ func (h *Hub) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for _, c := range *h.caches.Load() {
-			c.retire()
-		}
-		if turn%int(sweepInterval/retireInterval) != 0 {
-			continue
-		}
-		before := sweeps.Add(1) - 1
+		now, allowed := sweeps.Add(1), encodingsLeast
+		var loaded []*Cache
 		for _, c := range *h.caches.Load() {
 			if c.state.Load() != nil {
-				c.sweep(before)
+				c.retire()
+				allowed += c.allowed()
+				loaded = append(loaded, c)
 			}
 		}
+		switch {
+		case turn%int(sweepInterval/retireInterval) == 0:
+			for _, c := range loaded {
+				c.sweep(now - uint32(sweepInterval/retireInterval))
+			}
+		case made.Load() > int64(allowed):
+			h.thin(loaded, now-uint32(sweepEarly/retireInterval), false)
+		case madeCheap.Load() > cheapLeast:
+			h.thin(loaded, now-1, true)
+		}
 	}
+}
+
+// thin drops encodings that were not used since a sweep, and counts what is left.
+func (h *Hub) thin(caches []*Cache, since uint32, cheapOnly bool) {
+	var left, cheap int64
+	for _, c := range caches {
+		a, b := c.thin(since, cheapOnly)
+		left, cheap = left+a, cheap+b
+	}
+	made.Store(left)
+	madeCheap.Store(cheap)
 }

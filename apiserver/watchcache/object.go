@@ -1,6 +1,7 @@
 package watchcache
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ type Object struct {
 
 	// forms is a list of encodings, newest first. It is read without a lock.
 	forms atomic.Pointer[encoding]
+	// spliceAt is the place of the revision in stored, for the one form that is stored with it; 0 as long as nobody has
+	// looked, -1 if there is none.
+	spliceAt atomic.Int32
 	// mu guards what follows, and additions to forms.
 	mu sync.Mutex
 	// lately is the decoded object for as long as the garbage collector lets it be: an event is encoded right after it
@@ -56,6 +60,7 @@ type decoded struct {
 type encoding struct {
 	form     Form
 	bytes    []byte
+	cheap    bool // to make another time
 	lastUsed atomic.Uint32
 	next     *encoding
 }
@@ -147,21 +152,63 @@ func (o *Object) Bytes(form Form) ([]byte, error) {
 	if b := o.encoded(form); b != nil {
 		return b, nil
 	}
-	obj, err := o.shared()
+	b, cheap, err := o.encode(form)
 	if err != nil {
 		return nil, err
 	}
-	b, err := o.codec.Encode(obj, form)
+	o.keep(form, b, cheap)
+	return b, nil
+}
+
+// encode makes a form. cheap says that it was, or can be another time, put together from what is stored. The caller holds
+// mu.
+func (o *Object) encode(form Form) (b []byte, cheap bool, err error) {
+	at := 0
+	splicer, _ := o.codec.(Splicer)
+	if splicer != nil && o.always == nil && o.spliceAt.Load() >= 0 {
+		at = splicer.SpliceAt(o.stored, form)
+	}
+	if at > 0 && o.spliceAt.Load() > 0 {
+		return splicer.Spliced(o.stored, at, o.Revision), true, nil
+	}
+	obj, err := o.shared()
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", o.Key, err)
+		return nil, false, err
+	}
+	if b, err = o.codec.Encode(obj, form); err != nil {
+		return nil, false, fmt.Errorf("encode %s: %w", o.Key, err)
 	}
 	if cap(b)-len(b) > len(b)/8 {
 		b = append(make([]byte, 0, len(b)), b...)
 	}
-	e := &encoding{form: form, bytes: b, next: o.forms.Load()}
-	e.lastUsed.Store(sweeps.Load())
-	o.forms.Store(e)
-	return b, nil
+	if at > 0 {
+		if !bytes.Equal(b, splicer.Spliced(o.stored, at, o.Revision)) {
+			at = -1 // a default has been added since it was stored, say
+		}
+		o.spliceAt.Store(int32(at))
+	}
+	return b, at > 0, nil
+}
+
+// Splice is what a form can be put together from: the stored value, and where in it the revision has its place. It answers
+// false if it cannot, or if the form is at hand.
+func (o *Object) Splice(form Form) (stored []byte, at int, revision int64, ok bool) {
+	splicer, can := o.codec.(Splicer)
+	if !can || o.spliceAt.Load() < 0 || o.encoded(form) != nil {
+		return nil, 0, 0, false
+	}
+	if at = splicer.SpliceAt(o.stored, form); at == 0 {
+		return nil, 0, 0, false
+	}
+	if o.spliceAt.Load() == 0 {
+		o.mu.Lock()
+		_, can, err := o.encode(form)
+		o.mu.Unlock()
+		if !can || err != nil {
+			return nil, 0, 0, false
+		}
+	}
+	return o.stored, at, o.Revision, true
 }
 
 // Has says that the object's bytes in a form need not be made.
@@ -174,9 +221,17 @@ func (o *Object) Keep(form Form, b []byte) {
 	if o.encoded(form) != nil {
 		return
 	}
-	e := &encoding{form: form, bytes: b, next: o.forms.Load()}
+	o.keep(form, b, false)
+}
+
+// keep enters an encoding in the list. The caller holds mu.
+func (o *Object) keep(form Form, b []byte, cheap bool) {
+	e := &encoding{form: form, bytes: b, cheap: cheap, next: o.forms.Load()}
 	e.lastUsed.Store(sweeps.Load())
 	o.forms.Store(e)
+	if made.Add(int64(len(b))); cheap {
+		madeCheap.Add(int64(len(b)))
+	}
 }
 
 func (o *Object) encoded(form Form) []byte {

@@ -13,7 +13,7 @@ const (
 	ringLeast = 100
 	ringMost  = 100_000
 	ringAge   = 75 * time.Second
-	ringBytes = 16 << 20
+	ringBytes = 8 << 20
 )
 
 // event is one change of one object, as the ring keeps it.

@@ -6,8 +6,16 @@ import (
 )
 
 // An encoding that nobody has asked for during a whole interval is dropped: a list of everything in a form that nobody
-// watches would otherwise stay in memory for good.
-const sweepInterval = 30 * time.Second
+// watches would otherwise stay in memory for good. Where encodings take more memory than they may, those go that were not
+// asked for in the last seconds; and those that are cheap to make go then in any case.
+const (
+	sweepInterval = 30 * time.Second
+	sweepEarly    = 3 * time.Second
+	// encodingsLeast is how many bytes they may take, besides half of what the stored values do.
+	encodingsLeast = 8 << 20
+	// cheapLeast is how many bytes are worth a look for cheap ones.
+	cheapLeast = 1 << 20
+)
 
 // An object that has been replaced is wanted by watchers that lag behind, for a moment. Then its encodings go, and only what
 // is stored remains for the ring to hold; a watcher that lags further has them made again.
@@ -16,8 +24,12 @@ const (
 	retireAge      = 2 * time.Second
 )
 
-// sweeps counts intervals. It is the process's, not a hub's, so that an Object needs no pointer to its hub.
-var sweeps atomic.Uint32
+// sweeps counts retireIntervals; made is how many bytes of encodings there are, and madeCheap of cheap ones among them:
+// estimates, put right by Hub.thin. They are the process's, not a hub's, so that an Object needs no pointer to its hub.
+var (
+	sweeps          atomic.Uint32
+	made, madeCheap atomic.Int64
+)
 
 // sweep drops the encodings of an object that were last used before an interval, and answers the bytes freed. A writer that
 // was cut off before it read its own write has left more than that.
@@ -25,8 +37,10 @@ func (o *Object) sweep(before uint32) int {
 	o.mu.Lock()
 	o.written = nil
 	o.mu.Unlock()
-	return o.drop(func(e *encoding) bool { return int32(e.lastUsed.Load()-before) < 0 })
+	return o.drop(func(e *encoding) bool { return e.unusedSince(before) })
 }
+
+func (e *encoding) unusedSince(before uint32) bool { return int32(e.lastUsed.Load()-before) < 0 }
 
 // drop drops some of an object's encodings, and answers the bytes freed.
 func (o *Object) drop(which func(*encoding) bool) int {
@@ -43,12 +57,13 @@ func (o *Object) drop(which func(*encoding) bool) int {
 			continue
 		}
 		// Readers may be on the old list: it is not changed but copied.
-		fresh := &encoding{form: e.form, bytes: e.bytes, next: kept}
+		fresh := &encoding{form: e.form, bytes: e.bytes, cheap: e.cheap, next: kept}
 		fresh.lastUsed.Store(e.lastUsed.Load())
 		kept = fresh
 	}
 	if freed > 0 {
 		o.forms.Store(kept)
+		made.Add(int64(-freed))
 	}
 	return freed
 }
@@ -83,4 +98,29 @@ func (c *Cache) retire() int {
 		}
 	}
 	return freed
+}
+
+// thin drops encodings of current objects that were not used since a sweep, or the cheap ones among them alone. It answers
+// the bytes of those that are left, and of the cheap ones among them.
+func (c *Cache) thin(since uint32, cheapOnly bool) (left, cheap int64) {
+	c.state.Load().objects.all(func(o *Object) bool {
+		if o.forms.Load() == nil {
+			return true
+		}
+		o.drop(func(e *encoding) bool { return (e.cheap || !cheapOnly) && e.unusedSince(since) })
+		for e := o.forms.Load(); e != nil; e = e.next {
+			if left += int64(len(e.bytes)); e.cheap {
+				cheap += int64(len(e.bytes))
+			}
+		}
+		return true
+	})
+	return left, cheap
+}
+
+// allowed is how many bytes the encodings of a kind may take by the size of its objects.
+func (c *Cache) allowed() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.ring.live / 2
 }

@@ -90,20 +90,24 @@ func newList[T item](c *Codec, objects []T, gv schema.GroupVersion, accepted *Ac
 	}
 	form := Form(gv, accepted)
 	l := &List{Format: accepted.Format, items: make([][]byte, len(objects))}
+	if accepted.Format == Protobuf {
+		head, itemHead := v.listHead, v.head
+		if form.Shape == watchcache.MetadataOnly {
+			head, itemHead = envelopeHead(accepted.As.GroupVersion().WithKind("PartialObjectMetadataList")), partialHead
+		}
+		size, err := protobufItems(c, l, objects, form, len(itemHead))
+		if err != nil {
+			return nil, err
+		}
+		return l, l.protobuf(head, size, listMeta)
+	}
 	for i, o := range objects {
 		if l.items[i], err = o.Bytes(form); err != nil {
 			return nil, err
 		}
 	}
-	gvk, head, itemHead := v.GVK.GroupVersion().WithKind(v.ListKind), v.listHead, v.head
 	if form.Shape == watchcache.MetadataOnly {
-		gvk = accepted.As.GroupVersion().WithKind("PartialObjectMetadataList")
-		head, itemHead = envelopeHead(gvk), partialHead
-	}
-	if accepted.Format == Protobuf {
-		return l, l.protobuf(head, len(itemHead), listMeta)
-	}
-	if form.Shape == watchcache.MetadataOnly {
+		gvk := accepted.As.GroupVersion().WithKind("PartialObjectMetadataList")
 		return l, l.json(gvk, nil, accepted.As.Version, listMeta, false)
 	}
 	strip := v.typeMeta
@@ -111,7 +115,7 @@ func newList[T item](c *Codec, objects []T, gv schema.GroupVersion, accepted *Ac
 		// The items of a list of custom resources carry their type.
 		strip = nil
 	}
-	return l, l.json(gvk, strip, "", listMeta, c.Text)
+	return l, l.json(v.GVK.GroupVersion().WithKind(v.ListKind), strip, "", listMeta, c.Text)
 }
 
 // customListMeta is ListMeta as upstream's unstructured lists have it: continue is there even if there is no more.
@@ -162,22 +166,34 @@ func (l *List) json(gvk schema.GroupVersionKind, strip []byte, partialVersion st
 	return nil
 }
 
-func (l *List) protobuf(head []byte, itemHead int, listMeta ListMeta) error {
+// protobufItems fills in the items with what stands in front of each, and answers how long they are together.
+func protobufItems[T item](c *Codec, l *List, objects []T, form watchcache.Form, itemHead int) (size int, err error) {
+	l.ends = make([]int, len(l.items))
+	for i, o := range objects {
+		if stored, at, revision, ok := spliceOf(o, form); ok {
+			l.prefixes, l.items[i] = c.splicedItem(l.prefixes, stored, at, revision)
+		} else {
+			body, err := o.Bytes(form)
+			if err != nil {
+				return 0, err
+			}
+			raw := rawOf(body, itemHead)
+			l.items[i] = raw
+			l.prefixes = append(l.prefixes, tagItem)
+			l.prefixes = binary.AppendUvarint(l.prefixes, uint64(len(raw)))
+		}
+		l.ends[i] = len(l.prefixes)
+		size += len(l.items[i])
+	}
+	return size + len(l.prefixes), nil
+}
+
+func (l *List) protobuf(head []byte, items int, listMeta ListMeta) error {
 	m, err := listMeta.Marshal()
 	if err != nil {
 		return err
 	}
-	message := 1 + uvarintLen(len(m)) + len(m)
-	l.ends = make([]int, len(l.items))
-	for i, item := range l.items {
-		raw := rawOf(item, itemHead)
-		l.items[i] = raw
-		l.prefixes = append(l.prefixes, 0x12)
-		l.prefixes = binary.AppendUvarint(l.prefixes, uint64(len(raw)))
-		l.ends[i] = len(l.prefixes)
-		message += len(raw)
-	}
-	message += len(l.prefixes)
+	message := 1 + uvarintLen(len(m)) + len(m) + items
 	l.head = append(l.head, head...)
 	l.head = append(l.head, tagRaw)
 	l.head = binary.AppendUvarint(l.head, uint64(message))

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/randfill"
 
 	"github.com/skiff-project/skiff/apiserver/kinds/all"
+	"github.com/skiff-project/skiff/apiserver/watchcache"
 	"github.com/skiff-project/skiff/apiserver/wire"
 )
 
@@ -104,4 +106,47 @@ func asJSON(t *testing.T, obj runtime.Object) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestSplicedIsEncoded: the protobuf of a random object of every kind is its stored value with a resourceVersion put in.
+func TestSplicedIsEncoded(t *testing.T) {
+	spliced := 0
+	for _, kind := range all.All {
+		if kind.Virtual {
+			continue
+		}
+		t.Run(kind.GVK.GroupKind().String(), func(t *testing.T) {
+			codec := wire.NewCodec(kind)
+			form := watchcache.Form{Version: kind.Stored.GVK.GroupVersion(), Media: watchcache.Protobuf}
+			for seed := range int64(20) {
+				obj := kind.New()
+				fillAny(seed).Fill(obj)
+				obj.GetObjectKind().SetGroupVersionKind(kind.GVK)
+				value, err := codec.EncodeStored(obj)
+				if err != nil {
+					continue
+				}
+				at := codec.SpliceAt(value, form)
+				if at == 0 {
+					continue
+				}
+				spliced++
+				// Stored as it is here, without the defaults that reading adds.
+				m, _ := meta.Accessor(obj)
+				for _, revision := range []int64{7, 1_234_567_890_123} {
+					m.SetResourceVersion(fmt.Sprint(revision))
+					want, err := codec.Encode(obj, form)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := codec.Spliced(value, at, revision); !bytes.Equal(got, want) {
+						t.Fatalf("seed %d: %q\nis not\n%q", seed, got, want)
+					}
+				}
+			}
+		})
+	}
+	if spliced < 500 {
+		t.Errorf("%d objects were spliced: nearly all are encoded", spliced)
+	}
 }
