@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -75,7 +76,7 @@ func (a *Authorizer) Decide(ctx context.Context, access kinds.Access) (kinds.Dec
 	if !a.cfg.RBAC && !a.cfg.Node || slices.Contains(access.User.Groups, masters) {
 		return kinds.Allow, "", nil
 	}
-	nodeReason := ""
+	var reasons []string
 	if a.cfg.Node {
 		allowed, reason, err := a.node(ctx, &access)
 		if allowed {
@@ -84,19 +85,20 @@ func (a *Authorizer) Decide(ctx context.Context, access kinds.Access) (kinds.Dec
 		if err != nil {
 			return kinds.NoOpinion, reason, err
 		}
-		nodeReason = reason
+		if reason != "" {
+			reasons = append(reasons, "node: "+reason)
+		}
 	}
-	if !a.cfg.RBAC {
-		return kinds.NoOpinion, nodeReason, nil
+	if a.cfg.RBAC {
+		allowed, reason := a.rbac(&access)
+		if allowed {
+			return kinds.Allow, reason, nil
+		}
+		if reason != "" {
+			reasons = append(reasons, "rbac: "+reason)
+		}
 	}
-	allowed, reason := a.rbac(&access)
-	if allowed {
-		return kinds.Allow, reason, nil
-	}
-	if nodeReason != "" && reason != "" {
-		nodeReason += "\n"
-	}
-	return kinds.NoOpinion, nodeReason + reason, nil
+	return kinds.NoOpinion, strings.Join(reasons, "\n"), nil
 }
 
 func (a *Authorizer) rbac(access *kinds.Access) (allowed bool, reason string) {

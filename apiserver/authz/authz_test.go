@@ -93,11 +93,11 @@ func TestRBAC(t *testing.T) {
 		{name: "another namespace", user: "system:serviceaccount:kube-system:bot", res: res("update", "", "configmaps", "", "kube-system", "only")},
 		{name: "a path", user: "ann", path: "/logs/a/b", allow: true, reason: allowed},
 		{name: "another path", user: "ann", path: "/logs"},
-		{name: "a role that is missing", user: "eve", res: res("get", "", "pods", "", "x", ""), reason: `RBAC: clusterrole.rbac.authorization.k8s.io "missing" not found`},
+		{name: "a role that is missing", user: "eve", res: res("get", "", "pods", "", "x", ""), reason: `rbac: RBAC: clusterrole.rbac.authorization.k8s.io "missing" not found`},
 		{name: "the master", user: "x", groups: []string{"system:masters"}, res: res("anything", "any", "thing", "", "", ""), allow: true},
 		{name: "a node's own name", user: "system:node:n", groups: []string{"system:nodes"}, res: res("get", "", "nodes", "", "", "n"), allow: true},
 		{name: "a node about another", user: "system:node:n", groups: []string{"system:nodes"}, res: res("get", "", "nodes", "", "", "m"),
-			reason: "node 'n' cannot read 'm', only its own Node object"},
+			reason: "node: node 'n' cannot read 'm', only its own Node object"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			spec := authorizationv1.SubjectAccessReviewSpec{User: test.user, Groups: test.groups, ResourceAttributes: test.res}

@@ -55,6 +55,11 @@ type Kind struct {
 
 	New     func() runtime.Object
 	NewList func() runtime.Object
+	// Blank makes of an empty object the one that stands in a watch's bookmarks, where upstream's is not empty; may be nil.
+	Blank func(obj runtime.Object)
+	// OwnAnnotations are annotations that only the kind's own version has, as a field without a place there: what shows
+	// metadata alone leaves them out.
+	OwnAnnotations []string
 
 	// Default fills in what the client left out. It is applied to whatever is decoded, from clients and from etcd.
 	Default func(obj runtime.Object)
@@ -253,6 +258,8 @@ type Request struct {
 	User         UserInfo
 	// Now is the time that the request's timestamps carry.
 	Now time.Time
+	// Notes are Warnings about what the Prepare functions changed, found where it can still be seen.
+	Notes []string
 }
 
 // UserInfo is the authenticated user. It is upstream's user.Info as plain data.

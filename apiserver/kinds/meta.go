@@ -57,8 +57,8 @@ func QualifiedNameErrors(value string, at *field.Path) field.ErrorList {
 	return errs
 }
 
-// validateFinalizers wants names with a domain, so that everybody can see whose they are; Kubernetes' own have none.
-func validateFinalizers(obj metav1.Object) field.ErrorList {
+// ValidateFinalizers wants names with a domain, so that everybody can see whose they are; Kubernetes' own have none.
+func ValidateFinalizers(obj metav1.Object) field.ErrorList {
 	var errs field.ErrorList
 	for i, name := range obj.GetFinalizers() {
 		switch name {

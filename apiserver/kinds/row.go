@@ -54,6 +54,8 @@ type Row[T Object] struct {
 	// AnyFinalizer: finalizers need not be named after a domain.
 	AnyFinalizer bool
 
+	Blank                 func(T)
+	OwnAnnotations        []string
 	Default               func(T)
 	PrepareCreate         func(*Request, T)                       // after the common part
 	PrepareUpdate         func(*Request, T, T)                    // after the common part
@@ -154,6 +156,10 @@ func Define[T Object](r Row[T]) *Kind {
 		k.Stored = *r.StoredAs
 	}
 
+	k.OwnAnnotations = r.OwnAnnotations
+	if r.Blank != nil {
+		k.Blank = func(o runtime.Object) { r.Blank(o.(T)) }
+	}
 	k.Default = func(o runtime.Object) {
 		if r.Default != nil {
 			r.Default(o.(T))
@@ -192,7 +198,7 @@ func Define[T Object](r Row[T]) *Kind {
 		obj := o.(T)
 		errs := ValidateMeta(obj, r.Scope, r.Name)
 		if !r.AnyFinalizer {
-			errs = append(errs, validateFinalizers(obj)...)
+			errs = append(errs, ValidateFinalizers(obj)...)
 		}
 		if r.Validate != nil {
 			errs = append(errs, r.Validate(req, obj)...)
@@ -203,7 +209,7 @@ func Define[T Object](r Row[T]) *Kind {
 		obj, before := o.(T), old.(T)
 		errs := ValidateMetaUpdate(obj, before, r.Scope)
 		if !r.AnyFinalizer {
-			errs = append(errs, validateFinalizers(obj)...)
+			errs = append(errs, ValidateFinalizers(obj)...)
 		}
 		if r.Revalidate {
 			errs = append(errs, k.Validate(req, o)...)
@@ -277,7 +283,7 @@ func Define[T Object](r Row[T]) *Kind {
 				obj, before := o.(T), old.(T)
 				errs := ValidateMetaUpdate(obj, before, r.Scope)
 				if !r.AnyFinalizer {
-					errs = append(errs, validateFinalizers(obj)...)
+					errs = append(errs, ValidateFinalizers(obj)...)
 				}
 				if r.ValidateStatus != nil {
 					errs = append(errs, r.ValidateStatus(req, obj, before)...)

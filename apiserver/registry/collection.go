@@ -16,6 +16,9 @@ const collectionWorkers = 8
 // DeleteCollection deletes what opts selects, each as by itself, and returns what was selected. The first refusal ends
 // it; what is gone stays gone.
 func (res *Resource) DeleteCollection(ctx context.Context, w *Write, opts watchcache.ListOptions, del *metav1.DeleteOptions) (*watchcache.List, error) {
+	if res.Kind.WarnDelete != nil {
+		warn(ctx, res.Kind.WarnDelete(del)) // once, and also if nothing is there
+	}
 	list, err := res.List(ctx, w, opts)
 	if err != nil {
 		return nil, err

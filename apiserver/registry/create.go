@@ -109,7 +109,7 @@ func (res *Resource) create(ctx context.Context, w *Write, obj runtime.Object) (
 	if err := res.admitValid(ctx, w, admission.Create, obj, nil); err != nil {
 		return Result{}, err
 	}
-	if rv := m.GetResourceVersion(); rv != "" {
+	if rv := m.GetResourceVersion(); rv != "" && !w.DryRun { // upstream's storage checks it, which dry runs do not reach
 		n, err := strconv.ParseUint(rv, 10, 64)
 		if err != nil {
 			return Result{}, err
@@ -149,8 +149,8 @@ func (res *Resource) insert(ctx context.Context, w *Write, obj runtime.Object, m
 		} else if !errors.Is(err, storage.ErrNotFound) {
 			return Result{}, err
 		}
-		m.SetResourceVersion("")
-		return Result{Object: obj}, nil
+		obj, err := res.asStored(obj, m.GetResourceVersion())
+		return Result{Object: obj}, err
 	}
 	var ttl int64
 	if res.Kind.TTL != nil {
@@ -167,6 +167,26 @@ func (res *Resource) insert(ctx context.Context, w *Write, obj runtime.Object, m
 		return Result{}, err
 	}
 	return Result{Cached: prepared.Done(revision)}, nil
+}
+
+// asStored is what a reader would see of obj if it were stored, for the answer to a dry run: what protobuf cannot tell from
+// nothing (an empty list) is nothing then, and defaults that follow from what the server set are there. The object carries
+// the given resourceVersion.
+func (res *Resource) asStored(obj runtime.Object, version string) (runtime.Object, error) {
+	value, err := res.Codec.EncodeStored(obj)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := res.Codec.Decode(value, 0)
+	if err != nil {
+		return nil, err
+	}
+	m, err := meta.Accessor(stored)
+	if err != nil {
+		return nil, err
+	}
+	m.SetResourceVersion(version)
+	return stored, nil
 }
 
 // createError tells a clash of names as upstream does.

@@ -118,7 +118,9 @@ func (res *Resource) tryDelete(ctx context.Context, w *Write, current *watchcach
 			return res.answerDeletion(w, result, oldMeta), nil
 		}
 		// Clients see the mark before they see the object go, as they do with upstream.
-		if result.Cached != nil {
+		if result.Object != nil { // of a dry run
+			obj = result.Object
+		} else {
 			current = result.Cached
 			if old, err = current.Shared(); err != nil {
 				return Result{}, apierrors.NewInternalError(err)
@@ -129,11 +131,11 @@ func (res *Resource) tryDelete(ctx context.Context, w *Write, current *watchcach
 	if err != nil {
 		return Result{}, err
 	}
-	if res.Kind.ReturnDeleted {
+	if res.Kind.ReturnDeleted && revision > 0 {
 		if obj, err = current.Decoded(); err != nil {
 			return Result{}, apierrors.NewInternalError(err)
 		}
-		if m, err = meta.Accessor(obj); err == nil && revision > 0 {
+		if m, err = meta.Accessor(obj); err == nil {
 			m.SetResourceVersion(strconv.FormatInt(revision, 10))
 		}
 	}

@@ -386,8 +386,8 @@ func (res *Resource) replace(ctx context.Context, w *Write, current *watchcache.
 		}
 	}
 	if w.DryRun {
-		m.SetResourceVersion(version)
-		return Result{Object: obj}, false, nil
+		obj, err := res.asStored(obj, version)
+		return Result{Object: obj}, false, err
 	}
 	var ttl int64
 	if res.Kind.TTL != nil {

@@ -183,7 +183,7 @@ func (w *storedWatcher) read(ctx context.Context) error {
 func (w *storedWatcher) prepareBookmark(ctx context.Context) error {
 	if !w.asked {
 		w.asked = true
-		w.clock.given(ctx, w.hub.now())
+		w.clock.given(w.hub.now())
 	}
 	now, err := w.hub.cfg.Store.Revision(ctx)
 	switch {

@@ -3,12 +3,14 @@ package watchcache
 import (
 	"context"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -70,11 +72,18 @@ func beginning(opts *WatchOptions) (begin, error) {
 
 // bookmark is an object of which only the revision counts.
 func bookmark(codec Codec, revision int64, initialEnd bool) Event {
-	obj := codec.New()
+	var obj runtime.Object
+	if b, ok := codec.(Blanker); ok {
+		obj = b.Blank()
+	} else {
+		obj = codec.New()
+	}
 	if m, err := meta.Accessor(obj); err == nil {
 		m.SetResourceVersion(strconv.FormatInt(revision, 10))
 		if initialEnd {
-			m.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+			annotations := map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+			maps.Copy(annotations, m.GetAnnotations())
+			m.SetAnnotations(annotations)
 		}
 	}
 	return Event{Type: watch.Bookmark, Object: &Object{Revision: revision, codec: codec, always: &decoded{object: obj}}}
@@ -82,22 +91,23 @@ func bookmark(codec Codec, revision int64, initialEnd bool) Event {
 
 // clock says when a watch gets bookmarks.
 type clock struct {
+	// next is a full period after the last one, or after the watch began.
 	next time.Time
-	last bool // the one before the end was given
 }
 
-// due is when the next bookmark is due.
+// due is when the next bookmark is due: after a period, or a little before the watch ends. A watch that is shorter than
+// that little gets none.
 func (c *clock) due(ctx context.Context) time.Time {
-	if end, ok := ctx.Deadline(); ok && !c.last && end.Add(-bookmarkEarly).Before(c.next) {
-		return end.Add(-bookmarkEarly)
+	if end, ok := ctx.Deadline(); ok {
+		early := end.Add(-bookmarkEarly)
+		if early.Before(c.next) && early.After(c.next.Add(-bookmarkEvery)) {
+			return early
+		}
 	}
 	return c.next
 }
 
-func (c *clock) given(ctx context.Context, now time.Time) {
-	if end, ok := ctx.Deadline(); ok && !now.Before(end.Add(-bookmarkEarly)) {
-		c.last = true
-	}
+func (c *clock) given(now time.Time) {
 	c.next = now.Add(bookmarkEvery)
 }
 
@@ -235,11 +245,11 @@ func (w *cacheWatcher) Next(ctx context.Context) ([]Event, error) {
 		if due, err := w.sleep(ctx, wake); err != nil {
 			return nil, err
 		} else if due && reached >= w.revision {
-			w.clock.given(ctx, w.cache.hub.now())
+			w.clock.given(w.cache.hub.now())
 			w.events = append(w.events, bookmark(w.cache.Codec, reached, false))
 			return w.events, nil
 		} else if due {
-			w.clock.given(ctx, w.cache.hub.now()) // a watch from the future has nothing to say yet
+			w.clock.given(w.cache.hub.now()) // a watch from the future has nothing to say yet
 		}
 	}
 	w.ended = true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -86,6 +87,15 @@ func (c *Codec) Offer() Offer {
 func (c *Codec) New() runtime.Object {
 	obj := c.kind.New()
 	obj.GetObjectKind().SetGroupVersionKind(c.kind.GVK)
+	return obj
+}
+
+// Blank implements watchcache.Blanker.
+func (c *Codec) Blank() runtime.Object {
+	obj := c.New()
+	if c.kind.Blank != nil {
+		c.kind.Blank(obj)
+	}
 	return obj
 }
 
@@ -249,7 +259,7 @@ func fromHub(obj runtime.Object, v *kinds.Version) (runtime.Object, error) {
 // Encode is an object in one of the forms that are served.
 func (c *Codec) Encode(obj runtime.Object, form watchcache.Form) ([]byte, error) {
 	if form.Shape == watchcache.MetadataOnly {
-		return encodePartial(obj, form.Media)
+		return c.encodePartial(obj, form.Media)
 	}
 	v, err := c.version(form.Version)
 	if err != nil {
@@ -278,13 +288,25 @@ func compactJSON(obj any) ([]byte, error) {
 	return bytes.TrimSuffix(data, []byte("\n")), err
 }
 
-func encodePartial(obj runtime.Object, media watchcache.Media) ([]byte, error) {
+// partial is the metadata of an object, as a version of meta.k8s.io.
+func (c *Codec) partial(m metav1.Object, as schema.GroupVersion) *metav1.PartialObjectMetadata {
+	out := meta.AsPartialObjectMetadata(m)
+	out.SetGroupVersionKind(as.WithKind("PartialObjectMetadata"))
+	for _, own := range c.kind.OwnAnnotations {
+		if _, has := out.Annotations[own]; has {
+			out.Annotations = maps.Clone(out.Annotations) // the object's, which is shared
+			delete(out.Annotations, own)
+		}
+	}
+	return out
+}
+
+func (c *Codec) encodePartial(obj runtime.Object, media watchcache.Media) ([]byte, error) {
 	m, err := meta.Accessor(obj)
 	if err != nil {
 		return nil, err
 	}
-	partial := meta.AsPartialObjectMetadata(m)
-	partial.SetGroupVersionKind(metaGroupVersion.WithKind("PartialObjectMetadata"))
+	partial := c.partial(m, metaGroupVersion)
 	if media == watchcache.Protobuf {
 		return appendEnvelope(nil, partialHead, partial)
 	}

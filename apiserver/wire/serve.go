@@ -83,9 +83,7 @@ func (c *Codec) EncodeAs(r *http.Request, accepted Accepted, gv schema.GroupVers
 	if err != nil {
 		return nil, NotAcceptable("you requested PartialObjectMetadata, but the requested object has none (" + goType(obj) + ")")
 	}
-	partial := meta.AsPartialObjectMetadata(m)
-	partial.SetGroupVersionKind(accepted.As.GroupVersion().WithKind("PartialObjectMetadata"))
-	return Encode(partial, accepted.Format)
+	return Encode(c.partial(m, accepted.As.GroupVersion()), accepted.Format)
 }
 
 func goType(obj runtime.Object) string {
@@ -161,9 +159,7 @@ func (f *Frames) appendOldPartial(b []byte, e watchcache.Event) ([]byte, error) 
 	if err != nil {
 		return b, err
 	}
-	partial := meta.AsPartialObjectMetadata(m)
-	partial.SetGroupVersionKind(f.accepted.As.GroupVersion().WithKind("PartialObjectMetadata"))
-	body, err := Encode(partial, f.accepted.Format)
+	body, err := Encode(f.codec.partial(m, f.accepted.As.GroupVersion()), f.accepted.Format)
 	if err != nil {
 		return b, err
 	}

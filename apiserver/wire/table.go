@@ -105,7 +105,7 @@ func (c *Codec) TableOfObject(obj runtime.Object, as schema.GroupVersion, gv sch
 			raw, err := c.Encode(obj, watchcache.Form{Version: gv})
 			return obj, raw, err
 		}
-		raw, err := encodePartial(obj, watchcache.JSON)
+		raw, err := c.encodePartial(obj, watchcache.JSON)
 		return obj, raw, err
 	})
 }

@@ -11,8 +11,11 @@ import (
 // DaemonSet keeps a pod on every node that it selects.
 var DaemonSet = kinds.Define(kinds.Row[*appsv1.DaemonSet]{
 	Resource: "daemonsets", ShortNames: []string{"ds"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	Default:       defaultDaemonSet,
-	PrepareCreate: prepareNewDaemonSet, PrepareUpdate: prepareDaemonSet,
+	Default: defaultDaemonSet,
+	Blank:   func(d *appsv1.DaemonSet) { setGeneration(d, 0) },
+	// Upstream keeps it as a field of the spec.
+	OwnAnnotations: []string{appsv1.DeprecatedTemplateGeneration},
+	PrepareCreate:  prepareNewDaemonSet, PrepareUpdate: prepareDaemonSet,
 	Validate: validateNewDaemonSet, ValidateUpdate: validateDaemonSetUpdate, ValidateStatus: validateDaemonSetStatus,
 	Warnings: func(_ *kinds.Request, d, old *appsv1.DaemonSet) []string {
 		if old != nil && generationOf(d) == generationOf(old) {

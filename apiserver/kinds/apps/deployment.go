@@ -16,7 +16,7 @@ import (
 // Deployment rolls out ReplicaSets.
 var Deployment = kinds.Define(kinds.Row[*appsv1.Deployment]{
 	Resource: "deployments", ShortNames: []string{"deploy"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	Default: defaultDeployment,
+	Default: defaultDeployment, Blank: func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32) },
 	PrepareCreate: func(_ *kinds.Request, d *appsv1.Deployment) {
 		d.Generation = 1
 		podspec.DropTemplateOff(&d.Spec.Template, nil)

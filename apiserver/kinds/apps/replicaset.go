@@ -13,6 +13,7 @@ import (
 var ReplicaSet = kinds.Define(kinds.Row[*appsv1.ReplicaSet]{
 	Resource: "replicasets", ShortNames: []string{"rs"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	Default:       defaultReplicaSet,
+	Blank:         func(rs *appsv1.ReplicaSet) { rs.Spec.Replicas = new(int32) },
 	PrepareCreate: func(_ *kinds.Request, rs *appsv1.ReplicaSet) { podspec.DropTemplateOff(&rs.Spec.Template, nil) },
 	PrepareUpdate: func(_ *kinds.Request, rs, old *appsv1.ReplicaSet) {
 		podspec.DropTemplateOff(&rs.Spec.Template, &old.Spec.Template)

@@ -15,6 +15,7 @@ import (
 var StatefulSet = kinds.Define(kinds.Row[*appsv1.StatefulSet]{
 	Resource: "statefulsets", ShortNames: []string{"sts"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	Default: defaultStatefulSet, Name: kinds.Label,
+	Blank:         func(s *appsv1.StatefulSet) { s.Spec.Replicas = new(int32) },
 	PrepareCreate: func(_ *kinds.Request, s *appsv1.StatefulSet) { podspec.DropTemplateOff(&s.Spec.Template, nil) },
 	PrepareUpdate: func(_ *kinds.Request, s, old *appsv1.StatefulSet) {
 		podspec.DropTemplateOff(&s.Spec.Template, &old.Spec.Template)

@@ -3,6 +3,7 @@ package authorization
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -55,11 +56,13 @@ func reviewRules(ctx context.Context, store kinds.Store, req *kinds.Request, _ s
 	if nonResource == nil {
 		nonResource = []authorizationv1.NonResourceRule{}
 	}
-	r.Status = authorizationv1.SubjectRulesReviewStatus{ResourceRules: resource, NonResourceRules: nonResource, Incomplete: incomplete}
+	// Upstream's answer does not repeat the question.
+	answer := &authorizationv1.SelfSubjectRulesReview{TypeMeta: r.TypeMeta,
+		Status: authorizationv1.SubjectRulesReviewStatus{ResourceRules: resource, NonResourceRules: nonResource, Incomplete: incomplete}}
 	if err != nil {
-		r.Status.EvaluationError = err.Error()
+		answer.Status.EvaluationError = err.Error()
 	}
-	return r, nil
+	return answer, nil
 }
 
 func subject(spec *authorizationv1.SubjectAccessReviewSpec) kinds.UserInfo {
@@ -98,8 +101,13 @@ func decide(ctx context.Context, store kinds.Store, user kinds.UserInfo, resourc
 	}
 	decision, reason, err := authorizer.Decide(ctx, access)
 	status := authorizationv1.SubjectAccessReviewStatus{Allowed: decision == kinds.Allow, Denied: decision == kinds.Deny, Reason: reason}
+	var wrong []string
 	if err != nil {
-		status.EvaluationError = err.Error()
+		wrong = append(wrong, err.Error())
 	}
+	if resource != nil {
+		wrong = append(wrong, selectorNotes(resource)...)
+	}
+	status.EvaluationError = strings.Join(wrong, "; ")
 	return status, nil
 }

@@ -39,7 +39,7 @@ func autoscalerSpec(h, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLi
 	most := specPath.Child("maxReplicas")
 	switch {
 	case spec.MaxReplicas == 0:
-		l.Add(field.Required(most, "must be set and greater than 0"))
+		l.Add(field.Required(most, ""))
 	case spec.MaxReplicas < 0:
 		l.Add(field.Invalid(most, spec.MaxReplicas, "must be greater than or equal to 1"))
 	}

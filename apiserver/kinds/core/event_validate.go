@@ -26,6 +26,10 @@ func validateNewEvent(req *kinds.Request, e *corev1.Event) field.ErrorList {
 	if throughCore(req) {
 		return l.ErrorList
 	}
+	l.All(kinds.ValidateFinalizers(e))
+	if len(kinds.PathSegment(e.Name, false)) == 0 {
+		l.Subdomain(field.NewPath("metadata", "name"), e.Name)
+	}
 	eventSeries(&l, e)
 	if e.EventTime.IsZero() {
 		l.Add(field.Required(field.NewPath("eventTime"), ""))
@@ -51,6 +55,7 @@ func validateEventUpdate(req *kinds.Request, e, old *corev1.Event) field.ErrorLi
 	if throughCore(req) {
 		return l.ErrorList
 	}
+	l.All(kinds.ValidateFinalizers(e))
 	if !reflect.DeepEqual(e.Series, old.Series) {
 		eventSeries(&l, e)
 	}

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -10,6 +12,9 @@ import (
 
 // defaultNamespace gives every namespace its own name as a label, so that selectors can name it.
 func defaultNamespace(n *corev1.Namespace) {
+	if n.Status.Phase == "" {
+		n.Status.Phase = corev1.NamespaceActive
+	}
 	if n.Name == "" {
 		return
 	}
@@ -31,16 +36,17 @@ func prepareNewNamespace(_ *kinds.Request, n *corev1.Namespace) {
 }
 
 func validateNamespace(_ *kinds.Request, n *corev1.Namespace) field.ErrorList {
-	return validateNamespaceFinalizers(n)
+	return validateNamespaceFinalizers(n, func(int) *field.Path { return specFinalizers })
 }
 
+var specFinalizers = field.NewPath("spec", "finalizers")
+
 // validateNamespaceFinalizers looks at the finalizers of the spec. An unknown one without a domain could never be
-// removed by anybody.
-func validateNamespaceFinalizers(n *corev1.Namespace) field.ErrorList {
+// removed by anybody. Upstream says which one it means only at the finalize door.
+func validateNamespaceFinalizers(n *corev1.Namespace, at func(i int) *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	at := field.NewPath("spec", "finalizers")
 	for i, f := range n.Spec.Finalizers {
-		errs = append(errs, validateFinalizer(string(f), at.Index(i))...)
+		errs = append(errs, validateFinalizer(string(f), at(i))...)
 	}
 	return errs
 }
@@ -58,7 +64,7 @@ func validateNamespaceStatus(_ *kinds.Request, n, old *corev1.Namespace) field.E
 
 func validateNamespaceFinalize(n, old *corev1.Namespace) field.ErrorList {
 	errs := apivalidation.ValidateObjectMetaUpdate(&n.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	return append(errs, validateNamespaceFinalizers(n)...)
+	return append(errs, validateNamespaceFinalizers(n, specFinalizers.Index)...)
 }
 
 var standardFinalizers = map[string]bool{
@@ -67,15 +73,7 @@ var standardFinalizers = map[string]bool{
 
 func validateFinalizer(name string, at *field.Path) field.ErrorList {
 	errs := apivalidation.ValidateFinalizerName(name, at)
-	if len(errs) > 0 {
-		return errs
-	}
-	for _, c := range name {
-		if c == '/' {
-			return nil
-		}
-	}
-	if !standardFinalizers[name] {
+	if !strings.Contains(name, "/") && !standardFinalizers[name] {
 		errs = append(errs, field.Invalid(at, name, "name is neither a standard finalizer name nor is it fully qualified"))
 	}
 	return errs

@@ -15,6 +15,7 @@ var Node = kinds.Define(kinds.Row[*corev1.Node]{
 	Fields: func(n *corev1.Node) fields.Set {
 		return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 	},
+	Revalidate:    true,
 	PrepareCreate: prepareNewNode, PrepareUpdate: prepareNode, PrepareStatus: prepareNodeStatus,
 	Validate: validateNewNode, ValidateUpdate: validateNodeUpdate, ValidateStatus: validateNodeUpdate, Warnings: nodeWarnings,
 	Default: defaultNode,

@@ -21,10 +21,18 @@ func nodeColumns() []kinds.Column[*corev1.Node] {
 		{Name: "Internal-IP", Priority: 1, Description: addresses, Cell: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeInternalIP) }},
 		{Name: "External-IP", Priority: 1, Description: addresses, Cell: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeExternalIP) }},
 		{Name: "OS-Image", Priority: 1, Description: kinds.Doc(info, "osImage"), Cell: func(n *corev1.Node) any { return orUnknown(n.Status.NodeInfo.OSImage) }},
-		{Name: "Kernel-Version", Priority: 1, Description: kinds.Doc(info, "kernelVersion"), Cell: func(n *corev1.Node) any { return orUnknown(n.Status.NodeInfo.KernelVersion) }},
+		{Name: "Kernel-Version", Priority: 1, Description: kinds.Doc(info, "kernelVersion"), Cell: func(n *corev1.Node) any { return kernel(&n.Status.NodeInfo) }},
 		{Name: "Container-Runtime", Priority: 1, Description: kinds.Doc(info, "containerRuntimeVersion"),
 			Cell: func(n *corev1.Node) any { return orUnknown(n.Status.NodeInfo.ContainerRuntimeVersion) }},
 	}
+}
+
+func kernel(info *corev1.NodeSystemInfo) string {
+	version := orUnknown(info.KernelVersion)
+	if info.Architecture != "" {
+		version += " (" + info.Architecture + ")"
+	}
+	return version
 }
 
 func nodeStatusText(n *corev1.Node) string {

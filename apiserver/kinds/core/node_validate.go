@@ -68,6 +68,12 @@ func validateNewNode(_ *kinds.Request, n *corev1.Node) field.ErrorList {
 		l.Positive(nodeMeta.Child("nodeSwapStatus", "capacity"), *s.Capacity)
 	}
 	declaredFeatures(&l, n.Status.DeclaredFeatures)
+	podRanges(&l, n)
+	return l.ErrorList
+}
+
+// podRanges: a node has one range of pod addresses for each family at most.
+func podRanges(l *check.List, n *corev1.Node) {
 	at := field.NewPath("spec", "podCIDRs")
 	for i, cidr := range n.Spec.PodCIDRs {
 		l.All(validation.IsValidCIDRForLegacyField(at.Index(i), cidr, true, nil))
@@ -81,7 +87,6 @@ func validateNewNode(_ *kinds.Request, n *corev1.Node) field.ErrorList {
 			l.Add(field.Invalid(at, n.Spec.PodCIDRs, "may specify no more than one CIDR for each IP family"))
 		}
 	}
-	return l.ErrorList
 }
 
 // validateNodeUpdate serves both doors: what a node is called elsewhere, and its range, are given once.

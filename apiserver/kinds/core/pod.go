@@ -17,7 +17,7 @@ var Pod = kinds.Define(kinds.Row[*corev1.Pod]{
 	Resource: "pods", ShortNames: []string{"po"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
 	Fields:         podFields,
 	Default:        defaultPod,
-	PrepareCreate:  func(_ *kinds.Request, p *corev1.Pod) { podspec.PrepareNewPod(p) },
+	PrepareCreate:  func(req *kinds.Request, p *corev1.Pod) { req.Notes = append(req.Notes, podspec.PrepareNewPod(p)...) },
 	PrepareUpdate:  preparePodUpdate,
 	Validate:       func(_ *kinds.Request, p *corev1.Pod) field.ErrorList { return podspec.ValidateNewPod(p) },
 	ValidateUpdate: func(_ *kinds.Request, p, old *corev1.Pod) field.ErrorList { return podspec.ValidatePodUpdate(p, old) },

@@ -12,11 +12,11 @@ import (
 )
 
 // podWarnings: people create pods, and are told; updates are the work of programs, and many.
-func podWarnings(_ *kinds.Request, pod, old *corev1.Pod) []string {
+func podWarnings(req *kinds.Request, pod, old *corev1.Pod) []string {
 	if old != nil {
 		return nil
 	}
-	var out []string
+	out := req.Notes
 	if m := validation.IsDNS1123Label(pod.Name); len(m) > 0 {
 		out = append(out, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", m))
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -15,7 +16,7 @@ import (
 // ReplicationController keeps a number of pods; ReplicaSet is its successor.
 var ReplicationController = kinds.Define(kinds.Row[*corev1.ReplicationController]{
 	Resource: "replicationcontrollers", DefaultOrphan: true, ShortNames: []string{"rc"}, Categories: []string{"all"}, Scope: kinds.Namespaced,
-	EtcdPrefix: "controllers",
+	EtcdPrefix: "controllers", Name: longName,
 	Fields: func(rc *corev1.ReplicationController) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}
 	},
@@ -48,3 +49,11 @@ var ReplicationController = kinds.Define(kinds.Row[*corev1.ReplicationController
 		Set: func(rc *corev1.ReplicationController, n int32) { rc.Spec.Replicas = &n },
 	},
 })
+
+// longName is a subdomain in the words of upstream's newer rules, which do not look at prefixes of generated names.
+func longName(name string, prefix bool) []string {
+	if prefix {
+		return nil
+	}
+	return content.IsDNS1123Subdomain(name)
+}

@@ -19,6 +19,7 @@ var Service = kinds.Define(kinds.Row[*corev1.Service]{
 	Columns:        serviceColumns(),
 	Default:        defaultService,
 	Begin:          beginService,
+	PrepareCreate:  dropUseless,
 	PrepareUpdate:  dropTypeDependent,
 	Validate:       validateNewService,
 	ValidateUpdate: validateServiceUpdate,

@@ -436,9 +436,18 @@ func validateServiceStatus(_ *kinds.Request, s, old *corev1.Service) field.Error
 	return l.ErrorList
 }
 
+// dropUseless: upstream shows no traffic policy of a Service without addresses, whatever its client says.
+func dropUseless(_ *kinds.Request, s *corev1.Service) {
+	p := s.Spec.InternalTrafficPolicy
+	if external(s) && p != nil && (*p == corev1.ServiceInternalTrafficPolicyCluster || *p == corev1.ServiceInternalTrafficPolicyLocal) {
+		s.Spec.InternalTrafficPolicy = nil
+	}
+}
+
 // dropTypeDependent forgets what only the old type of a Service had, unless the client says it anew: who changes the type
 // alone means that.
-func dropTypeDependent(_ *kinds.Request, s, old *corev1.Service) {
+func dropTypeDependent(req *kinds.Request, s, old *corev1.Service) {
+	dropUseless(req, s)
 	if !external(old) && external(s) {
 		if s.Spec.ClusterIP == old.Spec.ClusterIP && sameTexts(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
 			s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil

@@ -1,16 +1,19 @@
 package podspec
 
 import (
+	"fmt"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	resourcehelper "k8s.io/component-helpers/resource"
-	"strings"
 )
 
-// PrepareNewPod sets what the server decides about a new pod: its first status, and what follows from the rest of it.
-func PrepareNewPod(pod *corev1.Pod) {
+// PrepareNewPod sets what the server decides about a new pod: its first status, and what follows from the rest of it. It
+// returns what users should know of that.
+func PrepareNewPod(pod *corev1.Pod) (warnings []string) {
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending}
 	dropOldAnnotations(pod.Annotations)
 	DropOff(&pod.Spec, nil)
@@ -21,9 +24,10 @@ func PrepareNewPod(pod *corev1.Pod) {
 		}}
 	}
 	mergeLabelKeys(pod)
-	appArmorFromAnnotations(pod)
+	warnings = appArmorFromAnnotations(pod)
 	DefaultPodLevel(pod)
 	pod.Status.QOSClass = QOS(pod)
+	return warnings
 }
 
 // mergeLabelKeys writes the pod's own values of matchLabelKeys into the selectors, so that the scheduler need not.
@@ -64,22 +68,29 @@ func mergeLabelKeys(pod *corev1.Pod) {
 	}
 }
 
-// appArmorFromAnnotations copies profiles that stand only in the annotations of old into the fields.
-func appArmorFromAnnotations(pod *corev1.Pod) {
+// appArmorFromAnnotations copies profiles that stand only in the annotations of old into the fields, and warns of those
+// annotations that say what no field does, or nothing.
+func appArmorFromAnnotations(pod *corev1.Pod) (warnings []string) {
 	if pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows {
-		return
+		return nil
 	}
 	var whole *corev1.AppArmorProfile
 	if pod.Spec.SecurityContext != nil {
 		whole = pod.Spec.SecurityContext.AppArmorProfile
 	}
 	Containers(&pod.Spec, nil, func(c *corev1.Container, _ *field.Path) {
-		text, has := pod.Annotations[corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+c.Name]
+		key := corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
+		text, has := pod.Annotations[key]
 		if !has || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
 			return
 		}
 		profile := appArmorProfile(text)
-		if profile == nil || len(validateAppArmor(profile, field.NewPath(""))) > 0 || apiequality.Semantic.DeepEqual(profile, whole) {
+		useless := profile == nil || len(validateAppArmor(profile, field.NewPath(""))) > 0
+		if !useless && apiequality.Semantic.DeepEqual(profile, whole) {
+			return
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: %s", field.NewPath("metadata", "annotations").Key(key), appArmorAnnotationOld))
+		if useless {
 			return
 		}
 		if c.SecurityContext == nil {
@@ -87,7 +98,10 @@ func appArmorFromAnnotations(pod *corev1.Pod) {
 		}
 		c.SecurityContext.AppArmorProfile = profile
 	})
+	return warnings
 }
+
+const appArmorAnnotationOld = `deprecated since v1.30; use the "appArmorProfile" field instead`
 
 // appArmorProfile is the profile that an annotation means; nil for one that means nothing.
 func appArmorProfile(annotation string) *corev1.AppArmorProfile {

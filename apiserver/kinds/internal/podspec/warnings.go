@@ -30,7 +30,7 @@ func gone(v *corev1.VolumeSource) (name, since string) {
 	case v.PhotonPersistentDisk != nil:
 		return "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"
 	case v.GitRepo != nil:
-		return "gitRepo", "deprecated in v1.11"
+		return "gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"
 	case v.ScaleIO != nil:
 		return "scaleIO", "deprecated in v1.16, non-functional in v1.22+"
 	case v.Flocker != nil:
@@ -321,7 +321,7 @@ func (w *warner) containers() {
 		if s := c.SecurityContext; w.top != nil && (s == nil || s.AppArmorProfile == nil) {
 			key := corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
 			if value, set := w.meta.Annotations[key]; set && !sameProfile(whole, appArmorProfile(value)) {
-				w.warn(annotations.Key(key), `deprecated since v1.30; use the "appArmorProfile" field instead`)
+				w.warn(annotations.Key(key), appArmorAnnotationOld)
 			}
 		}
 		for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {

@@ -1,7 +1,6 @@
 package show
 
 import (
-	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,7 +58,10 @@ func Truth(b *bool, unset string) string {
 	if b == nil {
 		return unset
 	}
-	return fmt.Sprintf("%t", *b)
+	if *b {
+		return "True"
+	}
+	return "False"
 }
 
 // Template is the three wide columns of a kind with a pod template.
