@@ -166,7 +166,7 @@ func (c *cluster) down() error {
 	return err
 }
 
-// version is what the built skiff program says it is.
+// version names the commit that this checkout is of.
 func version(ctx context.Context) string {
 	out, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/skiff-project/skiff/e2e/conformance/suite"
@@ -79,12 +80,36 @@ func (w whole) tests() ([]suite.Test, error) {
 type session struct {
 	out     string
 	cluster *cluster
+	lock    *os.File
+}
+
+// lockFile is held by a run for as long as it lives: runs share the name of their cluster, and end one that is left.
+const lockFile = "/run/lock/skiff-conformance"
+
+// lock fails when another run of this host is going on. The lock goes with the process.
+func lock(file string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another run of the conformance suite is going on here (%s: %w)", file, err)
+	}
+	return f, nil
 }
 
 // begin makes a folder named for the time, to which "last" points.
 func begin() (*session, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("clusters of machines need root: run this as root (sudo)")
+	}
+	held, err := lock(lockFile)
+	if err != nil {
+		return nil, err
 	}
 	stamp := time.Now().UTC().Format("20060102-150405")
 	out, err := filepath.Abs(filepath.Join(outDir, stamp))
@@ -95,12 +120,13 @@ func begin() (*session, error) {
 		return nil, err
 	}
 	c, err := newCluster("conformance", out)
-	return &session{out: out, cluster: c}, err
+	return &session{out: out, cluster: c, lock: held}, err
 }
 
 // on does something on a fresh cluster and ends the cluster afterwards, also when ctx ends in between.
 func (s *session) on(ctx context.Context, do func(context.Context) (suite.Results, error)) (results suite.Results, err error) {
 	began := time.Now()
+	defer s.lock.Close()
 	defer func() { err = errors.Join(err, s.cluster.down()) }()
 	if err := s.cluster.up(ctx); err != nil {
 		return nil, err
