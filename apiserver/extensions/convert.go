@@ -1,6 +1,7 @@
 package extensions
 
 import (
+	"context"
 	"maps"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -11,9 +12,9 @@ import (
 // converter turns custom resources of one version into another. What it is given it leaves alone; what it returns may
 // share memory with that.
 type converter interface {
-	one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error)
+	one(ctx context.Context, u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error)
 	// many converts several at once; those that are of the version already are returned as they are.
-	many(all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error)
+	many(ctx context.Context, all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error)
 	// changes says that versions differ in more than their name.
 	changes() bool
 }
@@ -28,7 +29,7 @@ func newConverter(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks)
 // renamed is conversion by strategy None: another apiVersion.
 type renamed struct{}
 
-func (renamed) one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error) {
+func (renamed) one(_ context.Context, u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error) {
 	out := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
 	if meta, ok := out.Object["metadata"].(map[string]any); ok {
 		out.Object["metadata"] = maps.Clone(meta)
@@ -37,10 +38,10 @@ func (renamed) one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstr
 	return out, nil
 }
 
-func (r renamed) many(all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error) {
+func (r renamed) many(ctx context.Context, all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error) {
 	out := make([]*unstructured.Unstructured, len(all))
 	for i, u := range all {
-		out[i], _ = r.one(u, to) // it cannot fail
+		out[i], _ = r.one(ctx, u, to) // it cannot fail
 	}
 	return out, nil
 }

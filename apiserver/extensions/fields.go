@@ -1,8 +1,11 @@
 package extensions
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -52,14 +55,40 @@ func (v *version) aliases() map[string]string {
 	return out
 }
 
-// fieldSet are the selectable fields of an object, seen in each version that has any.
-func (r *row) fieldSet(hub *unstructured.Unstructured) fields.Set {
+// Fields are needed by those who follow etcd, for whom a conversion webhook is not waited for long, nor often in vain.
+const (
+	fieldPatience = 2 * time.Second
+	fieldSilence  = 10 * time.Second
+)
+
+var errUnheard = errors.New("the webhook has not answered lately")
+
+// seen is an object in a version, for its fields.
+func (r *row) seen(v *version, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if u.GetAPIVersion() == v.gvk.GroupVersion().String() {
+		return u, nil
+	}
+	if time.Since(time.Unix(0, r.unheard.Load())) < fieldSilence {
+		return nil, errUnheard
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), fieldPatience)
+	defer cancel()
+	out, err := r.inSoon(ctx, v, u)
+	if err != nil {
+		r.unheard.Store(time.Now().UnixNano())
+	}
+	return out, err
+}
+
+// fieldSet are the selectable fields of an object, seen in each version that has any. They are empty in a version into
+// which the object cannot be converted now.
+func (r *row) fieldSet(stored *unstructured.Unstructured) fields.Set {
 	out := fields.Set{}
 	for _, v := range r.versions {
 		if len(v.fields) == 0 || !v.spec.Served {
 			continue
 		}
-		u, err := r.in(v, hub)
+		u, err := r.seen(v, stored)
 		for i := range v.fields {
 			if err == nil {
 				out[v.fields[i].key] = v.fields[i].value(u)

@@ -37,6 +37,8 @@ type row struct {
 	hub *version
 	// terminating refuses new objects: the definition is being deleted.
 	terminating atomic.Bool
+	// unheard is when a webhook did not answer a question about selectable fields, in nanoseconds since 1970.
+	unheard atomic.Int64
 
 	spec    *apiextensionsv1.CustomResourceDefinitionSpec
 	names   *apiextensionsv1.CustomResourceDefinitionNames
@@ -89,7 +91,7 @@ func (r *row) newKind(crd *apiextensionsv1.CustomResourceDefinition, served []*v
 	k := &kinds.Kind{
 		GVK: r.hub.gvk, ListKind: r.names.ListKind, Resource: r.names.Plural, Singular: r.names.Singular,
 		ShortNames: r.names.ShortNames, Categories: r.names.Categories, Scope: kinds.Scope(crd.Spec.Scope == apiextensionsv1.NamespaceScoped),
-		Verbs: verbs, EtcdPrefix: crd.Spec.Group + "/" + crd.Spec.Names.Plural, StoredJSON: true, Custom: true,
+		Verbs: verbs, EtcdPrefix: crd.Spec.Group + "/" + crd.Spec.Names.Plural, StoredJSON: true, Custom: true, Remote: r.convert.changes(),
 		Stored: r.newServed(stored),
 		New:    func() runtime.Object { return newObject(r.hub.gvk) },
 		NewList: func() runtime.Object {
@@ -228,7 +230,12 @@ func (r *row) in(v *version, obj runtime.Object) (*unstructured.Unstructured, er
 	if u.GetAPIVersion() == v.gvk.GroupVersion().String() {
 		return u, nil
 	}
-	out, err := r.convert.one(u, v.gvk.GroupVersion())
+	return r.inSoon(context.Background(), v, u)
+}
+
+// inSoon is in for who cannot wait: ctx bounds it.
+func (r *row) inSoon(ctx context.Context, v *version, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	out, err := r.convert.one(ctx, u, v.gvk.GroupVersion())
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +248,7 @@ func (r *row) allIn(v *version, objects []runtime.Object) ([]runtime.Object, err
 	for i, obj := range objects {
 		all[i] = obj.(*unstructured.Unstructured)
 	}
-	converted, err := r.convert.many(all, v.gvk.GroupVersion())
+	converted, err := r.convert.many(context.Background(), all, v.gvk.GroupVersion())
 	if err != nil {
 		return nil, err
 	}

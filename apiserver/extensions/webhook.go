@@ -95,15 +95,15 @@ func newWebhook(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks) (
 
 func (w *webhook) changes() bool { return true }
 
-func (w *webhook) one(u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error) {
-	out, err := w.many([]*unstructured.Unstructured{u}, to)
+func (w *webhook) one(ctx context.Context, u *unstructured.Unstructured, to schema.GroupVersion) (*unstructured.Unstructured, error) {
+	out, err := w.many(ctx, []*unstructured.Unstructured{u}, to)
 	if err != nil {
 		return nil, err
 	}
 	return out[0], nil
 }
 
-func (w *webhook) many(all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error) {
+func (w *webhook) many(ctx context.Context, all []*unstructured.Unstructured, to schema.GroupVersion) ([]*unstructured.Unstructured, error) {
 	out := make([]*unstructured.Unstructured, len(all))
 	var asked []int
 	for i, u := range all {
@@ -112,7 +112,7 @@ func (w *webhook) many(all []*unstructured.Unstructured, to schema.GroupVersion)
 			out[i] = u
 		case u.GetUID() == "" && u.GetName() == "" && u.GetGenerateName() == "":
 			// A bookmark, or an object that is still to be filled.
-			out[i], _ = renamed{}.one(u, to)
+			out[i], _ = renamed{}.one(ctx, u, to)
 		default:
 			asked = append(asked, i)
 		}
@@ -129,7 +129,7 @@ func (w *webhook) many(all []*unstructured.Unstructured, to schema.GroupVersion)
 		}
 		objects[i].Raw = raw
 	}
-	answers, err := w.ask(objects, to)
+	answers, err := w.ask(ctx, objects, to)
 	if err != nil {
 		return nil, fmt.Errorf("conversion webhook for %v failed: %w", gvk, err)
 	}
@@ -163,25 +163,25 @@ func take(u *unstructured.Unstructured, raw []byte, to schema.GroupVersion) (*un
 }
 
 // ask sends objects to be converted.
-func (w *webhook) ask(objects []runtime.RawExtension, to schema.GroupVersion) ([]runtime.RawExtension, error) {
+func (w *webhook) ask(ctx context.Context, objects []runtime.RawExtension, to schema.GroupVersion) ([]runtime.RawExtension, error) {
 	id := types.UID(uuid.NewString())
 	for _, version := range w.versions {
 		switch version {
 		case "v1":
-			return w.askV1(&apiextensionsv1.ConversionRequest{UID: id, DesiredAPIVersion: to.String(), Objects: objects})
+			return w.askV1(ctx, &apiextensionsv1.ConversionRequest{UID: id, DesiredAPIVersion: to.String(), Objects: objects})
 		case "v1beta1":
-			return w.askV1beta1(&apiextensionsv1beta1.ConversionRequest{UID: id, DesiredAPIVersion: to.String(), Objects: objects})
+			return w.askV1beta1(ctx, &apiextensionsv1beta1.ConversionRequest{UID: id, DesiredAPIVersion: to.String(), Objects: objects})
 		}
 	}
 	return nil, errors.New("no supported conversion review versions")
 }
 
-func (w *webhook) askV1(request *apiextensionsv1.ConversionRequest) ([]runtime.RawExtension, error) {
+func (w *webhook) askV1(ctx context.Context, request *apiextensionsv1.ConversionRequest) ([]runtime.RawExtension, error) {
 	want := apiextensionsv1.SchemeGroupVersion.WithKind("ConversionReview")
 	review := &apiextensionsv1.ConversionReview{Request: request, Response: &apiextensionsv1.ConversionResponse{}}
 	review.SetGroupVersionKind(want)
 	answer := &apiextensionsv1.ConversionReview{}
-	if err := w.post(review, answer); err != nil {
+	if err := w.post(ctx, review, answer); err != nil {
 		return nil, err
 	}
 	switch have := answer.GroupVersionKind(); {
@@ -195,11 +195,11 @@ func (w *webhook) askV1(request *apiextensionsv1.ConversionRequest) ([]runtime.R
 	return answer.Response.ConvertedObjects, failed(&answer.Response.Result)
 }
 
-func (w *webhook) askV1beta1(request *apiextensionsv1beta1.ConversionRequest) ([]runtime.RawExtension, error) {
+func (w *webhook) askV1beta1(ctx context.Context, request *apiextensionsv1beta1.ConversionRequest) ([]runtime.RawExtension, error) {
 	review := &apiextensionsv1beta1.ConversionReview{Request: request, Response: &apiextensionsv1beta1.ConversionResponse{}}
 	review.SetGroupVersionKind(apiextensionsv1beta1.SchemeGroupVersion.WithKind("ConversionReview"))
 	answer := &apiextensionsv1beta1.ConversionReview{}
-	if err := w.post(review, answer); err != nil {
+	if err := w.post(ctx, review, answer); err != nil {
 		return nil, err
 	}
 	if answer.Response == nil {
@@ -218,12 +218,12 @@ func failed(result *metav1.Status) error {
 	return fmt.Errorf("response.result.status was '%s', not 'Success'", result.Status)
 }
 
-func (w *webhook) post(review, answer any) error {
+func (w *webhook) post(ctx context.Context, review, answer any) error {
 	body, err := json.Marshal(review)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {

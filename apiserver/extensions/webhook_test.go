@@ -171,6 +171,44 @@ func TestConversionByWebhook(t *testing.T) {
 	}
 }
 
+// Objects that are stored in another version are served again once the webhook answers, however long it did not.
+func TestSilentWebhook(t *testing.T) {
+	h := &hook{}
+	server := httptest.NewTLSServer(h)
+	defer server.Close()
+	bundle := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	api := apitest.Start(t)
+	c := client(t, api.Config)
+	ctx := context.Background()
+	definition := define(t, c, fmt.Sprintf(hosts, fmt.Sprintf(`{strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {url: %q, caBundle: %q}}}`, server.URL, bundle)))
+	if _, err := c.Resource(hostsV1).Namespace("default").Create(ctx, parse(t, `{apiVersion: net.example.com/v1, kind: Host, metadata: {name: a, labels: {a: b}}, address: "x:1"}`), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	refuse := func(why string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.refuses = why
+	}
+	refuse("not now")
+	versions, _, _ := unstructured.NestedSlice(definition.Object, "spec", "versions")
+	versions[0].(map[string]any)["storage"], versions[1].(map[string]any)["storage"] = false, true
+	if err := unstructured.SetNestedSlice(definition.Object, versions, "spec", "versions"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Resource(definitions).Update(ctx, definition, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the list is refused", func() bool {
+		_, err := c.Resource(hostsV2).List(ctx, metav1.ListOptions{})
+		return err != nil && strings.Contains(err.Error(), "not now")
+	})
+	refuse("")
+	list, err := c.Resource(hostsV2).List(ctx, metav1.ListOptions{LabelSelector: "a=b"})
+	if err != nil || len(list.Items) != 1 || list.Items[0].Object["port"] != "1" {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
 // Objects that were stored in another version than is stored now are still read, from versions that are no longer served
 // too, and by conversion None only change their name.
 func TestStoredVersionChanges(t *testing.T) {

@@ -50,6 +50,8 @@ type Kind struct {
 	StoredJSON bool
 	// AlsoStored are versions that are neither served nor written but in which older values may be.
 	AlsoStored []Version
+	// Remote says that versions are converted by somebody else, who may not answer.
+	Remote bool
 	// Custom says that a CustomResourceDefinition made the kind. Its objects are unstructured.
 	Custom bool
 

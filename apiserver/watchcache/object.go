@@ -95,6 +95,14 @@ func (o *Object) describe(obj runtime.Object, before *Object) {
 // decodeObject is describeObject for a value that nobody has decoded yet. A value that cannot be decoded becomes an object
 // that says so to whoever reads it: left out of a list it would look deleted.
 func decodeObject(r *Resource, key string, stored []byte, revision int64, before *Object) *Object {
+	if d, can := r.Codec.(Describer); can {
+		if uid, l, f, ok := d.Describe(stored); ok {
+			o := &Object{Key: key, UID: uid, Revision: revision, codec: r.Codec, stored: stored}
+			o.Namespace, o.Name = split(r, key)
+			o.Labels, o.Fields = makeLabels(l, Labels{}), makeFields(f, Fields{})
+			return o
+		}
+	}
 	obj, err := r.Codec.Decode(stored, revision)
 	if err == nil {
 		o := describeObject(r, key, stored, revision, obj, before)
@@ -105,6 +113,13 @@ func decodeObject(r *Resource, key string, stored []byte, revision int64, before
 	o.Namespace, o.Name = split(r, key)
 	o.always = &decoded{err: fmt.Errorf("%s in etcd cannot be decoded: %w", key, err)}
 	return o
+}
+
+// Describer is an optional ability of a Codec whose Decode may have to ask somebody else: a conversion webhook. Who loads
+// objects or follows etcd cannot wait for that, and must not forget an object because nobody answered.
+type Describer interface {
+	// Describe tells what an object is found and selected by from its value alone. ok is false where Decode asks nobody.
+	Describe(stored []byte) (uid types.UID, l labels.Set, f fields.Set, ok bool)
 }
 
 // objectOf is decodeObject for what came from storage, which may have failed to decrypt it.
