@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	goruntime "runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -39,12 +40,13 @@ type entry struct {
 	dirty   bool
 	removed bool
 	tries   int
-	later   *time.Timer // a status that can wait is sent when it fires
+	later   *time.Timer // a status that can wait is sent when it fires, at due
+	due     time.Time
 }
 
 // NewWriter returns a writer whose sends end with ctx.
 func NewWriter(ctx context.Context, client kubernetes.Interface, log *slog.Logger) *Writer {
-	return &Writer{ctx: ctx, client: client, log: log, parallel: make(chan struct{}, 16), pods: map[types.UID]*entry{}}
+	return &Writer{ctx: ctx, client: client, log: log, parallel: make(chan struct{}, max(4, 2*goruntime.NumCPU())), pods: map[types.UID]*entry{}}
 }
 
 // Know tells the writer an object from the watch. One that is older than what is known changes nothing. A status that
@@ -75,32 +77,66 @@ func (w *Writer) Set(pod *corev1.Pod, s corev1.PodStatus) {
 		return
 	}
 	e.wanted = &s
-	if !canWait(&e.known.Status, &s) {
+	wait := canWait(&e.known.Status, &s)
+	due := time.Now().Add(wait)
+	switch {
+	case wait == 0:
 		w.kick(pod.UID, e)
-		return
-	}
-	if e.later == nil {
-		e.later = time.AfterFunc(patience, func() {
+	case e.later == nil:
+		e.due = due
+		e.later = time.AfterFunc(wait, func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if e.later != nil && !e.removed {
 				w.kick(pod.UID, e)
 			}
 		})
+	case due.Before(e.due):
+		e.due = due
+		e.later.Reset(wait)
 	}
 }
 
-// patience is how long news that nobody waits for may take. A pod that is up sooner is written once instead of three times.
-const patience = 500 * time.Millisecond
+// How long news may take that nobody waits for: that a pod is being prepared, and that it runs but has not been found ready yet. A
+// pod that is up sooner is written once instead of four times; each write costs the API server, and all who watch pods, as much as
+// the pod's creation.
+const (
+	preparing = time.Second
+	probing   = 250 * time.Millisecond
+)
 
-// canWait says whether a status tells no more than that the pod is still being prepared.
-func canWait(known, s *corev1.PodStatus) bool {
-	if s.Phase != corev1.PodPending || known.Phase != corev1.PodPending || s.Reason != "" || known.ObservedGeneration != 0 && known.ObservedGeneration != s.ObservedGeneration {
-		return false
+// canWait says how long a status may wait because it tells no more than that the pod is still on its way; zero: not at all.
+func canWait(known, s *corev1.PodStatus) time.Duration {
+	if known.Phase != corev1.PodPending || s.Reason != "" || known.ObservedGeneration != 0 && known.ObservedGeneration != s.ObservedGeneration {
+		return 0
 	}
-	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+	switch s.Phase {
+	case corev1.PodPending:
+		if all(waitsItsTurn, s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses) {
+			return preparing
+		}
+	case corev1.PodRunning:
+		ready := conditionOf(s.Conditions, corev1.PodReady)
+		if ready != nil && ready.Status != corev1.ConditionTrue && all(startedOnce, s.ContainerStatuses) {
+			return probing
+		}
+	}
+	return 0
+}
+
+func waitsItsTurn(c *corev1.ContainerStatus) bool {
+	w := c.State.Waiting
+	return w != nil && (w.Reason == waitingDefault || w.Reason == waitingInit)
+}
+
+func startedOnce(c *corev1.ContainerStatus) bool {
+	return c.State.Running != nil && c.RestartCount == 0
+}
+
+func all(ok func(*corev1.ContainerStatus) bool, lists ...[]corev1.ContainerStatus) bool {
+	for _, list := range lists {
 		for i := range list {
-			if w := list[i].State.Waiting; w == nil || w.Reason != waitingDefault && w.Reason != waitingInit {
+			if !ok(&list[i]) {
 				return false
 			}
 		}
@@ -167,7 +203,10 @@ func (w *Writer) kick(uid types.UID, e *entry) {
 }
 
 func (w *Writer) send(uid types.UID, e *entry) {
+	w.parallel <- struct{}{}
+	defer func() { <-w.parallel }()
 	for {
+		// Looked at once it is this pod's turn: what was wished while it waited goes with the same write.
 		w.mu.Lock()
 		if !e.dirty || e.removed || w.ctx.Err() != nil {
 			e.busy = false
@@ -188,10 +227,12 @@ func (w *Writer) send(uid types.UID, e *entry) {
 		}
 		e.tries++
 		w.log.Warn("pod status not written, trying again", "pod", known.Namespace+"/"+known.Name, "err", err)
+		<-w.parallel
 		select {
 		case <-w.ctx.Done():
 		case <-time.After(min(time.Duration(e.tries)*200*time.Millisecond, 5*time.Second)):
 		}
+		w.parallel <- struct{}{}
 		w.mu.Lock()
 		e.dirty = true
 		w.mu.Unlock()
@@ -200,8 +241,6 @@ func (w *Writer) send(uid types.UID, e *entry) {
 
 // bring makes one attempt. A pod that is gone, or whose name another one has now, is no error: there is nothing left to write to.
 func (w *Writer) bring(e *entry, known *corev1.Pod, wanted *corev1.PodStatus, finish bool) error {
-	w.parallel <- struct{}{}
-	defer func() { <-w.parallel }()
 	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
 	defer cancel()
 	pods := w.client.CoreV1().Pods(known.Namespace)
