@@ -10,6 +10,7 @@ fail() { echo "make up: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "needs root: sudo make up"
 command -v go >/dev/null || fail "needs Go 1.26 or later: https://go.dev/dl/"
 hack/need.sh runc conmon iptables busybox:busybox-static make git
+hack/need.sh crun || say "no crun here: runc does its work, at twice the processor time"
 say "this machine has what is needed"
 make --no-print-directory build
 say "programs built"

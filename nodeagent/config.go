@@ -51,7 +51,7 @@ type Config struct {
 	CgroupRoot   string
 	CgroupDriver string
 
-	// ContainerRuntime is the OCI runtime command; RuntimeHandlers are others, by the handler of a RuntimeClass.
+	// ContainerRuntime is the OCI runtime command, crun or runc when empty; RuntimeHandlers are others, by the handler of a RuntimeClass.
 	ContainerRuntime string
 	RuntimeHandlers  map[string]string
 	// RuntimeEndpoint is the socket of a CRI runtime that takes the native one's place. OpenCRI connects to it; it is handed
@@ -94,7 +94,6 @@ func (c *Config) setDefaults() error {
 	def(&c.Address, "0.0.0.0")
 	def(&c.CgroupRoot, "/")
 	def(&c.CgroupDriver, "cgroupfs")
-	def(&c.ContainerRuntime, "runc")
 	def(&c.Conmon, "conmon")
 	if c.MaxPods == 0 {
 		c.MaxPods = 110

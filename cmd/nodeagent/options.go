@@ -51,7 +51,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.ServerTLSBootstrap, "server-tls-bootstrap", false, "have the cluster sign the certificate of the HTTPS interface")
 	f.StringVar(&c.CgroupRoot, "cgroup-root", "/", "control group below which those of pods are made")
 	f.StringVar(&c.CgroupDriver, "cgroup-driver", "cgroupfs", "how control groups are made")
-	f.StringVar(&c.ContainerRuntime, "container-runtime", "runc", "OCI runtime: a path or a name on PATH")
+	f.StringVar(&c.ContainerRuntime, "container-runtime", "", "OCI runtime: a path or a name on PATH (default: crun where it is installed and works, else runc)")
 	f.StringToStringVar(&c.RuntimeHandlers, "runtime-handlers", nil, "further OCI runtimes, by the handler of a RuntimeClass: NAME=COMMAND,...")
 	f.StringVar(&c.RuntimeEndpoint, "container-runtime-endpoint", "", "socket of a CRI runtime; empty: the native one")
 	f.StringVar(&c.Conmon, "conmon", "conmon", "container monitor: a path or a name on PATH")

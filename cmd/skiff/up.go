@@ -120,8 +120,11 @@ func (u *up) preflight() (machine.Host, *net.TCPListener, error) {
 		return host, nil, err
 	}
 	var missing []string
-	for _, tool := range []string{"runc", "conmon", "iptables"} {
-		if _, err := exec.LookPath(tool); err != nil {
+	if !installed("crun") && !installed("runc") {
+		missing = append(missing, "runc")
+	}
+	for _, tool := range []string{"conmon", "iptables"} {
+		if !installed(tool) {
 			missing = append(missing, tool)
 		}
 	}
@@ -139,6 +142,11 @@ func (u *up) preflight() (machine.Host, *net.TCPListener, error) {
 	}
 	l, err := listenAPI(u.port)
 	return host, l, err
+}
+
+func installed(tool string) bool {
+	_, err := exec.LookPath(tool)
+	return err == nil
 }
 
 // listenAPI opens the loopback port that the cluster's API gets on this host.

@@ -93,8 +93,12 @@ func TestAGroupFromItsMakingToItsRemoval(t *testing.T) {
 		t.Errorf("without limits: %+v", limits)
 	}
 
-	cmd := exec.Command("sh", "-c", "trap '' TERM; head -c 4000000 /dev/zero | tail -c 1; echo; while :; do sleep 100; done")
+	cmd := exec.Command("sh", "-c", "trap '' TERM; read go; head -c 4000000 /dev/zero | tail -c 1; echo; while :; do sleep 100; done")
 	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +107,9 @@ func TestAGroupFromItsMakingToItsRemoval(t *testing.T) {
 	}
 	go cmd.Wait()
 	if err := m.Add(group+"/"+Infra, cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Write([]byte("go\n")); err != nil { // so that its work is the group's
 		t.Fatal(err)
 	}
 	if _, err := out.Read(make([]byte, 10)); err != nil {

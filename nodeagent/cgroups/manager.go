@@ -1,6 +1,7 @@
 package cgroups
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,15 @@ func New(root string, log *slog.Logger) (*Manager, error) {
 
 // Unified says whether the machine is on cgroup v2.
 func (m *Manager) Unified() bool { return m.h.unified != "" }
+
+// Hybrid says whether controllers of cgroup v2 are there beside those of v1.
+func (m *Manager) Hybrid() bool {
+	if m.h.hybrid == "" {
+		return false
+	}
+	controllers, err := os.ReadFile(filepath.Join(m.h.hybrid, "cgroup.controllers"))
+	return err == nil && len(bytes.TrimSpace(controllers)) > 0
+}
 
 // Join names a group below the root, for runtimes that want the full path.
 func (m *Manager) Join(group string) string { return filepath.Join(m.root, group) }

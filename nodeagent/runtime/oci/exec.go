@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,8 +24,7 @@ import (
 // maxSyncOutput of ExecSync per stream.
 const maxSyncOutput = 16 << 20
 
-// drain is how long the output of an exec may be silent after the OCI runtime has ended, before it is given up. Normally the
-// streams end with the command; something that it left behind, or that survived its killing, may still hold them.
+// drain is how long the output of a command that was killed is read on: what survived may still hold it.
 const drain = 2 * time.Second
 
 func (r *Runtime) readSpec(id string) (*specs.Spec, error) {
@@ -238,7 +236,7 @@ func (e *execution) runPipes(ctx context.Context, options runtime.ExecOptions) (
 	}
 	defer func() { closeAll(ours) }()
 	var outputs sync.WaitGroup
-	var readers []*outputReader
+	var readers []*os.File
 	output := func(w io.Writer) (*os.File, error) {
 		if w == nil {
 			return nil, nil // /dev/null
@@ -247,9 +245,8 @@ func (e *execution) runPipes(ctx context.Context, options runtime.ExecOptions) (
 		if err != nil {
 			return nil, err
 		}
-		reader := &outputReader{pipe: read}
-		ours, theirs, readers = append(ours, read), append(theirs, write), append(readers, reader)
-		outputs.Go(func() { io.Copy(w, reader) })
+		ours, theirs, readers = append(ours, read), append(theirs, write), append(readers, read)
+		outputs.Go(func() { io.Copy(w, read) })
 		return write, nil
 	}
 	var err error
@@ -288,30 +285,23 @@ func (e *execution) runPipes(ctx context.Context, options runtime.ExecOptions) (
 		}()
 	}
 	code, err := e.wait(ctx)
-	for _, r := range readers {
-		r.end()
+	// The streams end with the command, unless it left something behind that holds them; that is waited for as well, as all runtimes
+	// do, and as a slow client is: what was written is never cut off.
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		outputs.Wait()
+	}()
+	select {
+	case <-read:
+	case <-ctx.Done():
+		for _, f := range readers {
+			f.SetReadDeadline(time.Now().Add(drain))
+		}
+		<-read
+		if err == nil {
+			err = context.Cause(ctx)
+		}
 	}
-	outputs.Wait()
 	return code, err
-}
-
-// outputReader reads a stream of a command to its end, and, once the command has ended, for as long as it is not silent. What a slow
-// client has not taken yet is therefore never cut off: waiting for the client is not waiting for the stream.
-type outputReader struct {
-	pipe  *os.File
-	ended atomic.Bool
-}
-
-// Read implements io.Reader.
-func (r *outputReader) Read(p []byte) (int, error) {
-	if r.ended.Load() {
-		r.pipe.SetReadDeadline(time.Now().Add(drain))
-	}
-	return r.pipe.Read(p)
-}
-
-// end tells that the command has ended. It wakes a Read that waits without a deadline.
-func (r *outputReader) end() {
-	r.ended.Store(true)
-	r.pipe.SetReadDeadline(time.Now().Add(drain))
 }

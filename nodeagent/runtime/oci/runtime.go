@@ -27,7 +27,8 @@ import (
 type Config struct {
 	// Root folder for sandboxes and containers.
 	Root string
-	// Command is the OCI runtime: a path or a name on PATH. Default runc.
+	// Command is the OCI runtime: a path or a name on PATH. Default: crun, which takes half as much processor time to make a
+	// container, where it is installed and works; else runc.
 	Command string
 	// Handlers are further OCI runtimes by the handler name of a RuntimeClass.
 	Handlers map[string]string
@@ -74,7 +75,7 @@ func New(config Config) (*Runtime, error) {
 		config.Log = slog.Default()
 	}
 	if config.Command == "" {
-		config.Command = "runc"
+		config.Command = defaultCommand(config.Cgroups)
 	}
 	if config.Conmon == "" {
 		config.Conmon = "conmon"
@@ -130,6 +131,15 @@ func New(config Config) (*Runtime, error) {
 		}
 	}()
 	return r, nil
+}
+
+// defaultCommand chooses the OCI runtime. Crun makes no container on a machine of both control group versions where the newer one
+// has controllers, too.
+func defaultCommand(groups *cgroups.Manager) string {
+	if groups.Hybrid() || exec.Command("crun", "--version").Run() != nil {
+		return "runc"
+	}
+	return "crun"
 }
 
 // Version implements runtime.Runtime.

@@ -239,23 +239,53 @@ func (r *Runtime) release(ctx context.Context, c *container) error {
 	if !known(c.Command) {
 		return r.invoke(ctx, c.Command, "start", c.ID)
 	}
-	// The waiting process writes one byte into the fifo and then executes the command. Opened without blocking and read
-	// with a deadline, a process that was killed meanwhile cannot keep us.
-	f, err := os.OpenFile(fifo, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return r.invoke(ctx, c.Command, "start", c.ID)
+	var err error
+	if filepath.Base(c.Command) == "crun" {
+		err = writeByte(fifo, c.Process)
+	} else {
+		err = readByte(fifo, c.Process)
 	}
-	defer f.Close()
-	if err := readByte(f, c.Process); err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return r.invoke(ctx, c.Command, "start", c.ID)
+	case err != nil:
 		return fmt.Errorf("the container died before its command ran: %w", err)
 	}
 	return os.Remove(fifo)
 }
 
-// readByte reads from a fifo whose writer may not have opened it yet, in which case a read says end of file.
-func readByte(f *os.File, writer process.ID) error {
+// releasePatience bounds the wait for a process that was created and is about to open its fifo.
+const releasePatience = 30 * time.Second
+
+// writeByte lets a process go on that was made by crun: it waits for one byte in the fifo. Opened without blocking, which fails for as
+// long as nobody reads, so that a process that was killed meanwhile cannot keep us.
+func writeByte(fifo string, reader process.ID) error {
+	for end := time.Now().Add(releasePatience); ; time.Sleep(200 * time.Microsecond) {
+		f, err := os.OpenFile(fifo, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		switch {
+		case err == nil:
+			_, err = f.Write([]byte{0})
+			return errors.Join(err, f.Close())
+		case !errors.Is(err, unix.ENXIO):
+			return err
+		case !reader.Alive():
+			return os.ErrProcessDone
+		case time.Now().After(end):
+			return errors.Join(err, os.ErrDeadlineExceeded)
+		}
+	}
+}
+
+// readByte lets a process go on that was made by runc: it writes one byte into the fifo and then executes the command. A read says end
+// of file until the writer has opened its end.
+func readByte(fifo string, writer process.ID) error {
+	f, err := os.OpenFile(fifo, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	buf := make([]byte, 1)
-	for end := time.Now().Add(30 * time.Second); ; {
+	for end := time.Now().Add(releasePatience); ; {
 		f.SetReadDeadline(end)
 		n, err := f.Read(buf)
 		if n == 1 {

@@ -278,7 +278,7 @@ func testSharedNetwork(t *testing.T, p *pod) {
 func testMissingCommand(t *testing.T, p *pod) {
 	id := p.create(runtime.ContainerConfig{Command: []string{"/no/such/command"}})
 	err := p.r.StartContainer(p.ctx, id)
-	if err == nil || !strings.Contains(err.Error(), "no such file or directory") {
+	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "no such file or directory") {
 		t.Errorf("error = %v", err)
 	}
 	s := p.status(id)

@@ -43,7 +43,8 @@ func unescape(s string) string {
 
 const cgroupTop = "/sys/fs/cgroup"
 
-// mountCgroups shows the host's hierarchies, v1, v2 or both, from the machine's own cgroup downwards.
+// mountCgroups shows the host's hierarchies, v1 or v2, from the machine's own cgroup downwards. A v2 hierarchy beside those of v1 is
+// left out: nothing in a machine needs it, and crun takes no container where it has controllers.
 func mountCgroups(root string, mounts []mountPoint) error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	top := root + cgroupTop
@@ -54,7 +55,7 @@ func mountCgroups(root string, mounts []mountPoint) error {
 		switch {
 		case m.point == cgroupTop:
 			onTop = m.fstype
-		case (m.fstype == "cgroup" || m.fstype == "cgroup2") && filepath.Dir(m.point) == cgroupTop && !seen[m.point]:
+		case m.fstype == "cgroup" && filepath.Dir(m.point) == cgroupTop && !seen[m.point]:
 			seen[m.point] = true
 			below = append(below, m)
 		}
@@ -90,9 +91,6 @@ func mountCgroups(root string, mounts []mountPoint) error {
 
 // hierarchy is the mount option that names a v1 hierarchy: its controllers, or a name for one without any.
 func hierarchy(m mountPoint) string {
-	if m.fstype == "cgroup2" {
-		return ""
-	}
 	var keep []string
 	named := false
 	for _, o := range strings.Split(m.super, ",") {

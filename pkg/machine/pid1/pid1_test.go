@@ -55,7 +55,6 @@ func TestHierarchy(t *testing.T) {
 	} {
 		require.Equal(t, want, hierarchy(mountPoint{fstype: "cgroup", super: super}))
 	}
-	require.Empty(t, hierarchy(mountPoint{fstype: "cgroup2", super: "rw,nsdelegate"}))
 }
 
 func TestCarried(t *testing.T) {

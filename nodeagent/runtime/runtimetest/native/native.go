@@ -31,6 +31,9 @@ type Node struct {
 	Root  string
 	Group string // control group below which everything is made
 
+	// Command is the OCI runtime; "" the default one.
+	Command string
+
 	Images  *images.Store
 	Network *network.Network
 	Cgroups *cgroups.Manager
@@ -75,7 +78,7 @@ func (n *Node) Open() (err error) {
 
 // NewRuntime starts a runtime that goes on with what it finds.
 func (n *Node) NewRuntime(log *slog.Logger) (*oci.Runtime, error) {
-	r, err := oci.New(oci.Config{Root: n.Root, Images: n.Images, Network: n.Network, Cgroups: n.Cgroups, Log: log})
+	r, err := oci.New(oci.Config{Root: n.Root, Command: n.Command, Images: n.Images, Network: n.Network, Cgroups: n.Cgroups, Log: log})
 	if err != nil {
 		return nil, err
 	}
