@@ -154,6 +154,18 @@ func TestUpRefusals(t *testing.T) {
 		out, err := skiff(t, append(env, "PATH=/nonexistent"), "up", "--name", name)
 		requireOneLine(t, out, err, "missing on this host: runc conmon iptables")
 	})
+	for _, tool := range []string{"conmon", "iptables", "runc"} {
+		t.Run("missing "+tool, func(t *testing.T) {
+			tools := t.TempDir()
+			for _, there := range []string{"conmon", "iptables", "runc"} {
+				if there != tool {
+					require.NoError(t, os.Symlink("/bin/true", filepath.Join(tools, there)))
+				}
+			}
+			out, err := skiff(t, append(env, "PATH="+tools), "up", "--name", name)
+			requireOneLine(t, out, err, "missing on this host: "+tool+" (apt-get install "+tool+")")
+		})
+	}
 	t.Run("data folder in use", func(t *testing.T) {
 		root := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(root, name), 0o755))
