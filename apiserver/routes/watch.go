@@ -75,7 +75,6 @@ func (c *call) watchStream(ctx context.Context, watcher watchcache.Watcher, fram
 // sendEvents writes events without flushing; false says that the watch is over.
 func (c *call) sendEvents(events []watchcache.Event, frames *wire.Frames) bool {
 	buffer := eventBuffers.Get().(*[]byte)
-	defer eventBuffers.Put(buffer)
 	buf, pending := (*buffer)[:0], 0
 	for i, e := range events {
 		var err error
@@ -87,13 +86,14 @@ func (c *call) sendEvents(events []watchcache.Event, frames *wire.Frames) bool {
 			continue
 		}
 		if _, err := c.w.Write(buf); err != nil {
+			// The connection may still be at it: the buffer is nobody's any more, least of all another client's.
 			return false
 		}
 		c.observe(pending, len(buf))
 		buf, pending = buf[:0], 0
 	}
-	if cap(buf) <= 4*flushAt {
-		*buffer = buf
+	if *buffer = buf; cap(buf) <= 4*flushAt {
+		eventBuffers.Put(buffer)
 	}
 	return true
 }
