@@ -50,7 +50,7 @@ func (b *bench) start(ctx context.Context, parts lab.Parts) (*lab.Lab, error) {
 
 // stop ends a lab, and tells of components that did not stay up.
 func (b *bench) stop(l *lab.Lab) {
-	if bad := l.Failing(); len(bad) > 0 {
+	if bad := l.Failing(nil); len(bad) > 0 {
 		b.say("note: %s", bad)
 	}
 	if err := l.Stop(); err != nil {

@@ -250,6 +250,11 @@ func (l *Lab) Run(argv ...string) (string, error) {
 	return string(text), err
 }
 
+// Kubectl runs upstream's kubectl in the machine, as an administrator.
+func (l *Lab) Kubectl(args ...string) (string, error) {
+	return l.Run(append([]string{filepath.Join(peersDir, "kubectl"), kubeconfig("admin")}, args...)...)
+}
+
 // Log is what a component has written.
 func (l *Lab) Log(component string) string {
 	body, err := l.Machine.Log(component)
@@ -266,15 +271,28 @@ func tail(text string) string {
 	return strings.Join(lines[max(0, len(lines)-3):], "\n")
 }
 
-// Failing names the components that have ended without having been told to.
-func (l *Lab) Failing() []string {
+// Restarts is how often each component has ended by itself so far. Upstream's end while the API server is not there yet.
+func (l *Lab) Restarts() map[string]int {
+	states, err := l.Machine.Components()
+	if err != nil {
+		return nil
+	}
+	counts := map[string]int{}
+	for _, s := range states {
+		counts[s.Name] = s.Restarts
+	}
+	return counts
+}
+
+// Failing names the components that have ended by themselves oftener than it says in before, or do not run.
+func (l *Lab) Failing(before map[string]int) []string {
 	states, err := l.Machine.Components()
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var bad []string
 	for _, s := range states {
-		if s.Restarts > 0 || s.Wanted && s.PID == 0 {
+		if s.Restarts > before[s.Name] || s.Wanted && s.PID == 0 {
 			bad = append(bad, fmt.Sprintf("%s ended (%s): %s", s.Name, s.LastExit, l.lastLine(s.Name)))
 		}
 	}
