@@ -1,18 +1,10 @@
 package extensions
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/skiff-project/skiff/apiserver/callout"
 )
 
 // webhookTimeout bounds one conversion, and webhookAnswer how much of an answer is read.
@@ -35,16 +29,12 @@ const (
 )
 
 // webhooks is how Services are reached.
-type webhooks struct {
-	// dial connects to a port of a Service.
-	dial func(ctx context.Context, namespace, service string, port int32) (net.Conn, error)
-}
+type webhooks struct{ dial callout.Dialer }
 
 // webhook converts by asking somebody else (ConversionReview).
 type webhook struct {
-	url      string
 	versions []string
-	client   *http.Client
+	client   *callout.Client
 }
 
 func newWebhook(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks) (*webhook, error) {
@@ -52,45 +42,15 @@ func newWebhook(crd *apiextensionsv1.CustomResourceDefinition, hooks webhooks) (
 	if spec == nil || spec.ClientConfig == nil {
 		return nil, fmt.Errorf("%s: conversion names no webhook", crd.Name)
 	}
-	cfg := spec.ClientConfig
-	security := &tls.Config{MinVersion: tls.VersionTLS12}
-	if bundle := bytes.TrimSpace(cfg.CABundle); len(bundle) > 0 {
-		security.RootCAs = x509.NewCertPool()
-		if !security.RootCAs.AppendCertsFromPEM(bundle) {
-			return nil, fmt.Errorf("%s: the caBundle of the conversion webhook holds no certificate", crd.Name)
-		}
+	target := callout.Target{URL: spec.ClientConfig.URL, CABundle: spec.ClientConfig.CABundle}
+	if s := spec.ClientConfig.Service; s != nil {
+		target.Namespace, target.Service, target.Path, target.Port = s.Namespace, s.Name, s.Path, s.Port
 	}
-	transport := &http.Transport{TLSClientConfig: security, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
-	w := &webhook{versions: spec.ConversionReviewVersions, client: &http.Client{Transport: transport, Timeout: webhookTimeout}}
-	target := &url.URL{Scheme: "https"}
-	switch {
-	case cfg.URL != nil:
-		var err error
-		if target, err = url.Parse(*cfg.URL); err != nil {
-			return nil, fmt.Errorf("%s: conversion webhook: %w", crd.Name, err)
-		}
-	case cfg.Service != nil:
-		service, port := cfg.Service, int32(443)
-		if service.Port != nil {
-			port = *service.Port
-		}
-		name := service.Name + "." + service.Namespace + ".svc"
-		target.Host = net.JoinHostPort(name, strconv.Itoa(int(port)))
-		if service.Path != nil {
-			target.Path = *service.Path
-		}
-		security.ServerName = name
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return hooks.dial(ctx, service.Namespace, service.Name, port)
-		}
-	default:
-		return nil, fmt.Errorf("%s: the conversion webhook has neither a URL nor a Service", crd.Name)
+	client, err := callout.New(target, hooks.dial)
+	if err != nil {
+		return nil, fmt.Errorf("%s: conversion webhook: %w", crd.Name, err)
 	}
-	query := target.Query()
-	query.Set("timeout", webhookTimeout.String())
-	target.RawQuery = query.Encode()
-	w.url = target.String()
-	return w, nil
+	return &webhook{spec.ConversionReviewVersions, client}, nil
 }
 
 func (w *webhook) changes() bool { return true }
@@ -219,34 +179,9 @@ func failed(result *metav1.Status) error {
 }
 
 func (w *webhook) post(ctx context.Context, review, answer any) error {
-	body, err := json.Marshal(review)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json, */*")
-	resp, err := w.client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, webhookAnswer))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		if status := new(metav1.Status); json.Unmarshal(data, status) == nil && status.Message != "" {
-			return errors.New(status.Message)
-		}
-		return errors.New("the server responded with the status code " + strconv.Itoa(resp.StatusCode) + " but did not return more information")
-	}
-	return json.Unmarshal(data, answer)
+	return w.client.Post(ctx, review, answer, webhookAnswer)
 }
 
 // sameObject refuses an answer that is about something else.

@@ -1,21 +1,11 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
-	"time"
 
 	admissionapi "k8s.io/api/admission/v1"
 	admissionbeta "k8s.io/api/admission/v1beta1"
@@ -28,6 +18,7 @@ import (
 
 	"github.com/skiff-project/skiff/apiserver/admission"
 	"github.com/skiff-project/skiff/apiserver/admission/match"
+	"github.com/skiff-project/skiff/apiserver/callout"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/request"
 )
@@ -93,9 +84,9 @@ func annotate(a *admission.Attributes, hook *hook, r *admissionapi.AdmissionResp
 
 // send posts a review in the first version that the webhook knows.
 func (hook *hook) send(ctx context.Context, h *Hooks, r *admissionapi.AdmissionRequest) (*admissionapi.AdmissionReview, error) {
-	hook.once.Do(func() { hook.doer, hook.url, hook.doerErr = hook.connect(h) })
-	if hook.doerErr != nil {
-		return nil, hook.doerErr
+	hook.once.Do(func() { hook.caller, hook.callerErr = hook.connect(h.Dial) })
+	if hook.callerErr != nil {
+		return nil, hook.callerErr
 	}
 	for _, version := range hook.versions {
 		gv := schema.GroupVersion{Group: admissionapi.GroupName, Version: version}
@@ -104,11 +95,8 @@ func (hook *hook) send(ctx context.Context, h *Hooks, r *admissionapi.AdmissionR
 			continue
 		}
 		review := &admissionapi.AdmissionReview{TypeMeta: metav1.TypeMeta{APIVersion: gv.String(), Kind: "AdmissionReview"}, Request: r}
-		body, err := json.Marshal(review)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := hook.post(ctx, body)
+		answer := &admissionapi.AdmissionReview{}
+		err := hook.caller.Post(ctx, review, answer, maxAnswer)
 		if err == nil && gv == admissionbeta.SchemeGroupVersion {
 			loosen(answer, r.UID)
 		}
@@ -131,89 +119,13 @@ func loosen(answer *admissionapi.AdmissionReview, uid types.UID) {
 	}
 }
 
-func (hook *hook) post(ctx context.Context, body []byte) (*admissionapi.AdmissionReview, error) {
-	address := hook.url
-	if deadline, ok := ctx.Deadline(); ok {
-		if left := time.Until(deadline); left > 0 {
-			seconds := int64((left + time.Second - 1) / time.Second)
-			address += "?timeout=" + strconv.FormatInt(seconds, 10) + "s"
-		}
+// connect makes the client of a webhook.
+func (hook *hook) connect(dial callout.Dialer) (*callout.Client, error) {
+	target := callout.Target{URL: hook.client.URL, CABundle: hook.client.CABundle}
+	if s := hook.client.Service; s != nil {
+		target.Namespace, target.Service, target.Path, target.Port = s.Namespace, s.Name, s.Path, s.Port
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json, */*")
-	r.Header.Set("User-Agent", "kube-apiserver-admission")
-	resp, err := hook.doer.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxAnswer {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, apierrors.NewGenericServerResponse(resp.StatusCode, "post", schema.GroupResource{}, "", string(text), 0, true)
-	}
-	answer := &admissionapi.AdmissionReview{}
-	if err := json.Unmarshal(text, answer); err != nil {
-		return nil, err
-	}
-	return answer, nil
-}
-
-// connect makes the client of a webhook and its address.
-func (hook *hook) connect(h *Hooks) (*http.Client, string, error) {
-	pool, err := authorities(hook.client.CABundle)
-	if err != nil {
-		return nil, "", err
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
-	transport := &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	if hook.client.URL != nil {
-		u, err := url.Parse(*hook.client.URL)
-		if err != nil {
-			return nil, "", err
-		}
-		transport.DialContext = (&net.Dialer{Timeout: 30 * time.Second}).DialContext
-		return client, u.String(), nil
-	}
-	s := hook.client.Service
-	if s == nil {
-		return nil, "", errors.New("webhook configuration must have either service or URL")
-	}
-	port, path := int32(443), ""
-	if s.Port != nil {
-		port = *s.Port
-	}
-	if s.Path != nil {
-		path = "/" + strings.TrimPrefix(*s.Path, "/")
-	}
-	host := s.Name + "." + s.Namespace + ".svc"
-	config.ServerName = host
-	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return h.Dial(ctx, s.Namespace, s.Name, port)
-	}
-	return client, (&url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(int(port))), Path: path}).String(), nil
-}
-
-// authorities are those of a bundle, or the host's if there is none.
-func authorities(bundle []byte) (*x509.CertPool, error) {
-	if len(bundle) == 0 {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(bundle) {
-		return nil, errors.New("unable to load root certificates: unable to parse bytes as PEM block")
-	}
-	return pool, nil
+	return callout.New(target, dial)
 }
 
 // check says what is wrong with an answer.

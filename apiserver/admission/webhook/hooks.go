@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +20,7 @@ import (
 
 	"github.com/skiff-project/skiff/apiserver/admission"
 	"github.com/skiff-project/skiff/apiserver/admission/match"
+	"github.com/skiff-project/skiff/apiserver/callout"
 	"github.com/skiff-project/skiff/apiserver/expression"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
@@ -29,8 +28,8 @@ import (
 // Config says how webhooks are found and reached.
 type Config struct {
 	Objects *admission.Objects
-	// Dial connects to a port of a Service. Blocks until it is connected or ctx ends.
-	Dial func(ctx context.Context, namespace, service string, port int32) (net.Conn, error)
+	// Dial connects to a port of a Service.
+	Dial callout.Dialer
 	Log  *slog.Logger
 }
 
@@ -90,10 +89,9 @@ type hook struct {
 	compiler    *expression.Compiler
 	conditions  []condition
 
-	once    sync.Once
-	doer    *http.Client
-	url     string
-	doerErr error
+	once      sync.Once
+	caller    *callout.Client
+	callerErr error
 }
 
 type condition struct {
@@ -141,9 +139,9 @@ func (c *configuration) close() {
 		return
 	}
 	for _, hook := range c.hooks {
-		hook.once.Do(func() { hook.doerErr = errGone })
-		if hook.doer != nil {
-			hook.doer.CloseIdleConnections()
+		hook.once.Do(func() { hook.callerErr = errGone })
+		if hook.caller != nil {
+			hook.caller.Close()
 		}
 	}
 }
