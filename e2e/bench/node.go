@@ -241,7 +241,7 @@ func (n *nodeWork) run(ctx context.Context, names ...string) (time.Duration, err
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("%d pods not Ready in 2 minutes", len(names)))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, fmt.Errorf("%d pods not Ready in 3 minutes", len(names)))
 	defer cancel()
 	w, err := pods.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion, LabelSelector: "app=sleeper"})
 	if err != nil {

@@ -34,9 +34,15 @@ func cause(source, message string) string {
 	return source + " " + spaces.ReplaceAllString(varying.ReplaceAllString(quoted.ReplaceAllString(message, "Q"), "N"), " ")
 }
 
-// starting are errors that come of starting everything at once: nobody listens yet.
-func starting(message string) bool {
-	return strings.Contains(message, "connection refused") || strings.Contains(message, "connect: network is unreachable")
+// passing are errors that depend on who came first, with any API server: at the start nobody listens yet; a controller acts
+// on what another has just changed or what is being deleted; a stream's two ends close it at once.
+var passing = []string{
+	"connection refused", "connect: network is unreachable", "the object has been modified", "because it is being terminated",
+	"use of closed network connection",
+}
+
+func isPassing(message string) bool {
+	return slices.ContainsFunc(passing, func(p string) bool { return strings.Contains(message, p) })
 }
 
 // collect reads the logs of upstream's components in a lab.
@@ -50,7 +56,7 @@ func collect(l *lab.Lab, parts lab.Parts) *errorLines {
 			continue
 		}
 		for line := range strings.Lines(l.Log(p.name)) {
-			if m := klogError.FindStringSubmatch(strings.TrimSpace(line)); m != nil && !starting(m[2]) {
+			if m := klogError.FindStringSubmatch(strings.TrimSpace(line)); m != nil && !isPassing(m[2]) {
 				e.causes[p.name+" "+cause(m[1], m[2])] = fmt.Sprintf("%s: %s", p.name, strings.TrimSpace(line))
 			}
 		}
