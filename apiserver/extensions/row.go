@@ -1,21 +1,15 @@
 package extensions
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilversion "k8s.io/apimachinery/pkg/version"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
@@ -209,172 +203,4 @@ func (r *row) subresources(v *version) map[string]*kinds.Subresource {
 		out["scale"] = r.scaleDoor(v)
 	}
 	return out
-}
-
-// of is the version that a request speaks.
-func (r *row) of(req *kinds.Request) *version {
-	for _, v := range r.versions {
-		if v.spec.Name == req.GroupVersion.Version {
-			return v
-		}
-	}
-	return r.hub
-}
-
-// in is an object in another version; the object itself if it is in that already.
-func (r *row) in(v *version, obj runtime.Object) (*unstructured.Unstructured, error) {
-	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return nil, fmt.Errorf("%T is not a custom resource", obj)
-	}
-	if u.GetAPIVersion() == v.gvk.GroupVersion().String() {
-		return u, nil
-	}
-	return r.inSoon(context.Background(), v, u)
-}
-
-// inSoon is in for who cannot wait: ctx bounds it.
-func (r *row) inSoon(ctx context.Context, v *version, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	out, err := r.convert.one(ctx, u, v.gvk.GroupVersion())
-	if err != nil {
-		return nil, err
-	}
-	return r.pruned(v, out)
-}
-
-// allIn is in for many objects.
-func (r *row) allIn(v *version, objects []runtime.Object) ([]runtime.Object, error) {
-	all := make([]*unstructured.Unstructured, len(objects))
-	for i, obj := range objects {
-		all[i] = obj.(*unstructured.Unstructured)
-	}
-	converted, err := r.convert.many(context.Background(), all, v.gvk.GroupVersion())
-	if err != nil {
-		return nil, err
-	}
-	out := make([]runtime.Object, len(objects))
-	for i, u := range converted {
-		if u != all[i] {
-			if u, err = r.pruned(v, u); err != nil {
-				return nil, err
-			}
-		}
-		out[i] = u
-	}
-	return out, nil
-}
-
-// pruned drops what a version does not know: versions need not have the same fields. A conversion that changes nothing
-// shares its object with the cache.
-func (r *row) pruned(v *version, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	s, err := v.schemas()
-	if err != nil {
-		return nil, err
-	}
-	if !r.convert.changes() {
-		u = u.DeepCopy()
-	}
-	_, err = v.coerce(u, s, coercion{})
-	return u, err
-}
-
-// begin refuses new objects of a definition that is being deleted.
-func (r *row) begin(_ context.Context, _ kinds.Store, _ *kinds.Request, obj, old runtime.Object) (done, undo func(), err error) {
-	if old == nil && obj != nil && r.terminating.Load() {
-		name := obj.(*unstructured.Unstructured).GetName()
-		return nil, nil, apierrors.NewForbidden(r.kind.GroupResource(), name, errors.New("create not allowed while custom resource definition is terminating"))
-	}
-	return nil, nil, nil
-}
-
-func (r *row) prepareCreate(req *kinds.Request, obj runtime.Object) {
-	u := obj.(*unstructured.Unstructured)
-	if r.of(req).hasStatus() {
-		delete(u.Object, "status")
-	}
-	u.SetGeneration(1)
-}
-
-func (r *row) prepareUpdate(req *kinds.Request, obj, before runtime.Object) {
-	u, old := obj.(*unstructured.Unstructured), before.(*unstructured.Unstructured)
-	if r.of(req).hasStatus() {
-		if status, ok := old.Object["status"]; ok {
-			u.Object["status"] = runtime.DeepCopyJSONValue(status)
-		} else {
-			delete(u.Object, "status")
-		}
-	}
-	if !sameBesideMetadata(u.Object, old.Object) {
-		u.SetGeneration(old.GetGeneration() + 1)
-	}
-}
-
-// sameBesideMetadata is upstream's rule for counting a generation.
-func sameBesideMetadata(a, b map[string]any) bool {
-	without := func(m map[string]any) map[string]any {
-		out := make(map[string]any, len(m))
-		for key, value := range m {
-			if key != "metadata" {
-				out[key] = value
-			}
-		}
-		return out
-	}
-	return apiequality.Semantic.DeepEqual(without(a), without(b))
-}
-
-// prepareStatus leaves nothing of obj but the status and who set it.
-func prepareStatus(_ *kinds.Request, obj, old runtime.Object) {
-	u := obj.(*unstructured.Unstructured)
-	status, ok := u.Object["status"]
-	managed := u.GetManagedFields()
-	u.Object = old.(*unstructured.Unstructured).DeepCopy().Object
-	u.SetManagedFields(managed)
-	if ok {
-		u.Object["status"] = status
-	} else {
-		delete(u.Object, "status")
-	}
-}
-
-func (r *row) validate(req *kinds.Request, obj runtime.Object) field.ErrorList {
-	v := r.of(req)
-	u, err := r.in(v, obj)
-	if err != nil {
-		return field.ErrorList{field.InternalError(nil, err)}
-	}
-	return v.validateNew(u)
-}
-
-// both are two objects in the version that a request speaks.
-func (r *row) both(req *kinds.Request, obj, old runtime.Object) (v *version, u, before *unstructured.Unstructured, err error) {
-	v = r.of(req)
-	if u, err = r.in(v, obj); err == nil {
-		before, err = r.in(v, old)
-	}
-	return v, u, before, err
-}
-
-func (r *row) validateUpdate(req *kinds.Request, obj, old runtime.Object) field.ErrorList {
-	v, u, before, err := r.both(req, obj, old)
-	if err != nil {
-		return field.ErrorList{field.InternalError(nil, err)}
-	}
-	return v.validateUpdate(u, before)
-}
-
-func (r *row) validateStatus(req *kinds.Request, obj, old runtime.Object) field.ErrorList {
-	v, u, before, err := r.both(req, obj, old)
-	if err != nil {
-		return field.ErrorList{field.InternalError(nil, err)}
-	}
-	return v.validateStatus(u, before)
-}
-
-func (r *row) warnings(_ *kinds.Request, obj, old runtime.Object) []string {
-	var before metav1.Object
-	if old != nil {
-		before = old.(*unstructured.Unstructured)
-	}
-	return warnings(obj.(*unstructured.Unstructured), before)
 }
