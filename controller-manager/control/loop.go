@@ -29,6 +29,7 @@ type Loop struct {
 	hubs      *Hubs
 	reconcile func(ctx context.Context, key string) error
 	queue     workqueue.TypedRateLimitingInterface[string]
+	order     *fifo
 	synced    []cache.InformerSynced
 	owned     []cache.SharedIndexInformer
 }
@@ -36,11 +37,14 @@ type Loop struct {
 // NewLoop answers a loop that acts as the service account of that name, or as the process itself if it has none.
 // workers is how many keys it reconciles at a time.
 func NewLoop(env Env, name string, workers int, reconcile func(ctx context.Context, key string) error) *Loop {
+	order := newFIFO(name)
 	return &Loop{
-		name: name, workers: workers, reconcile: reconcile, hubs: env.Hubs,
+		name: name, workers: workers, reconcile: reconcile, hubs: env.Hubs, order: order,
 		// The queue has no name: a named one wakes up twice a second to measure itself.
-		queue: workqueue.NewTypedRateLimitingQueue(
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstBackoff, maxBackoff),
+			workqueue.TypedRateLimitingQueueConfig[string]{DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(
+				workqueue.TypedDelayingQueueConfig[string]{Queue: workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[string]{Queue: order})})},
 		),
 	}
 }
@@ -170,7 +174,7 @@ func (l *Loop) dispatch(ctx context.Context, workers *run.Workers) {
 }
 
 func (l *Loop) handle(ctx context.Context, key string) {
-	defer l.queue.Done(key)
+	defer l.finished(key)
 	err := run.Protect(ctx, func(ctx context.Context) error { return l.reconcile(ctx, key) })
 	var again *againError
 	switch {
@@ -187,8 +191,20 @@ func (l *Loop) handle(ctx context.Context, key string) {
 			level = slog.LevelDebug
 		}
 		slog.Log(ctx, level, "reconcile failed, will retry", "controller", l.name, "key", key, "error", err)
-		l.queue.AddRateLimited(key)
+		l.again(key)
 	}
+}
+
+// finished says that nobody works on a key any more.
+func (l *Loop) finished(key string) {
+	l.order.done(key)
+	l.queue.Done(key)
+}
+
+// again queues a key that failed, after a growing delay.
+func (l *Loop) again(key string) {
+	l.order.retries.Inc()
+	l.queue.AddRateLimited(key)
 }
 
 // Again is what a reconcile answers when all is well but time has to pass.

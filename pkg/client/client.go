@@ -27,6 +27,7 @@ type Config struct {
 
 // Load answers the configuration that clients are made from.
 func Load(c Config) (*rest.Config, error) {
+	measure()
 	config, err := load(c)
 	if err != nil {
 		return nil, err
