@@ -105,8 +105,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	accepted, err := wire.Negotiate(r, wire.Plain)
 	if err != nil {
-		wire.WriteError(w, r, apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "",
-			"406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf", 0, false))
+		if len(parts) > 1 { // the roots choose between two documents before they choose a format, and say another thing
+			err = apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "",
+				"406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf", 0, false)
+		}
+		wire.WriteError(w, r, err)
 		return
 	}
 	wire.WriteObject(w, r, http.StatusOK, accepted, obj)

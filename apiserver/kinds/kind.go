@@ -75,6 +75,12 @@ type Kind struct {
 	ValidateUpdate func(req *Request, obj, old runtime.Object) field.ErrorList
 	// Warnings are the texts of Warning headers for a create (old is nil) or an update.
 	Warnings func(req *Request, obj, old runtime.Object) []string
+	// OwnWritesUnnamed: what the server itself changes of the status has no owner in the managed fields. (Upstream changes
+	// pods in its store, and quotas and budgets as a client of its own.)
+	OwnWritesUnnamed bool
+	// RepeatErrors: a mistake that several checks found is told as often. (Kinds of upstream's extension and aggregation
+	// servers.)
+	RepeatErrors bool
 	// AllowCreateOnUpdate lets a PUT of an unknown name create the object (nearly all kinds refuse with 404).
 	AllowCreateOnUpdate bool
 	// AllowUnconditionalUpdate lets a PUT without a resourceVersion replace whatever is there.

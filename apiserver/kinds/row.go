@@ -62,6 +62,8 @@ type Row[T Object] struct {
 	Validate              func(*Request, T) field.ErrorList       // after metadata
 	ValidateUpdate        func(*Request, T, T) field.ErrorList    // after metadata
 	Warnings              func(req *Request, obj, old T) []string // old is nil on create
+	OwnWritesUnnamed      bool
+	RepeatErrors          bool
 	AllowCreateOnUpdate   bool
 	NoUnconditionalUpdate bool
 	Fields                func(T) fields.Set
@@ -156,7 +158,7 @@ func Define[T Object](r Row[T]) *Kind {
 		k.Stored = *r.StoredAs
 	}
 
-	k.OwnAnnotations = r.OwnAnnotations
+	k.OwnAnnotations, k.OwnWritesUnnamed, k.RepeatErrors = r.OwnAnnotations, r.OwnWritesUnnamed, r.RepeatErrors
 	if r.Blank != nil {
 		k.Blank = func(o runtime.Object) { r.Blank(o.(T)) }
 	}

@@ -134,7 +134,7 @@ func (res *Resource) prepareNew(ctx context.Context, w *Write, req *kinds.Reques
 	}
 	res.Kind.PrepareCreate(req, obj)
 	if errs := res.Kind.Validate(req, obj); len(errs) > 0 {
-		return invalid(res.Kind.GVK.GroupKind(), m.GetName(), errs)
+		return res.invalid(m.GetName(), errs)
 	}
 	warn(ctx, res.Kind.Warnings(req, obj, nil))
 	return nil

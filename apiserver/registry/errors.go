@@ -63,6 +63,14 @@ func preconditionFailed(gr schema.GroupResource, name, key, what, want, have str
 		key, what, want, what, have))
 }
 
+// invalid refuses an object of the kind.
+func (res *Resource) invalid(name string, errs field.ErrorList) error {
+	if res.Kind.RepeatErrors {
+		return apierrors.NewInvalid(res.Kind.GVK.GroupKind(), name, errs)
+	}
+	return invalid(res.Kind.GVK.GroupKind(), name, errs)
+}
+
 // invalid refuses an object. A mistake that several checks found is told once.
 func invalid(kind schema.GroupKind, name string, errs field.ErrorList) error {
 	var once field.ErrorList

@@ -62,7 +62,7 @@ func (res *Resource) rewriteOnce(ctx context.Context, w *Write, current *watchca
 	if err != nil {
 		return Result{}, false, apierrors.NewInternalError(err)
 	}
-	if s := res.Kind.Subresources["status"]; s != nil && sameSpec(obj, old) {
+	if s := res.Kind.Subresources["status"]; s != nil && !res.Kind.OwnWritesUnnamed && sameSpec(obj, old) {
 		// Upstream's server writes what it counts (a quota's usage, a budget's evictions) as a client of its own.
 		obj = res.tracker(res.version(w), "status").Update(old, obj, serverManager)
 	}

@@ -349,7 +349,7 @@ func (res *Resource) prepareUpdate(ctx context.Context, u *updating, req *kinds.
 		errs, warnings = res.Kind.ValidateUpdate(req, obj, old), res.Kind.Warnings
 	}
 	if len(errs) > 0 {
-		return invalid(res.Kind.GVK.GroupKind(), m.GetName(), errs)
+		return res.invalid(m.GetName(), errs)
 	}
 	if warnings != nil {
 		warn(ctx, warnings(req, obj, old))

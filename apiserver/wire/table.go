@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -115,6 +116,9 @@ func (c *Codec) table(n int, as, gv schema.GroupVersion, opts TableOptions, list
 	columns, cells := c.kind.Columns, c.kind.Cells
 	if v, err := c.version(gv); err == nil && v.Cells != nil {
 		columns, cells = v.Columns, v.Cells
+	}
+	if n == 0 && slices.ContainsFunc(columns, func(c metav1.TableColumnDefinition) bool { return c.Name == "Created At" }) {
+		t.Rows = nil // upstream's generic tables have no list of rows rather than an empty one
 	}
 	if !opts.NoHeaders {
 		t.Columns = columns

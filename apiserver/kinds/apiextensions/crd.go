@@ -14,7 +14,7 @@ import (
 var CustomResourceDefinition = kinds.Define(kinds.Row[*apiextensionsv1.CustomResourceDefinition]{
 	Resource: "customresourcedefinitions", ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
 	EtcdPrefix: "apiextensions.k8s.io/customresourcedefinitions", StoredJSON: true, StoredAs: &stored, NoUnconditionalUpdate: true,
-	StatusResetsMeta: true, StatusResets: []string{"metadata", "spec"},
+	RepeatErrors: true, StatusResetsMeta: true, StatusResets: []string{"metadata", "spec"},
 	Name: kinds.AnyName, AnyFinalizer: true,
 	Default:  defaultDefinition,
 	Validate: validateNew, ValidateUpdate: validateUpdate, ValidateStatus: validateStatus, Warnings: warnings,

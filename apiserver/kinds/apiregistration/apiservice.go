@@ -14,7 +14,7 @@ import (
 // APIService says who serves a group's version.
 var APIService = kinds.Define(kinds.Row[*apiregistrationv1.APIService]{
 	Resource: "apiservices", Name: kinds.AnyName, AnyFinalizer: true, EtcdPrefix: "apiregistration.k8s.io/apiservices", StoredJSON: true, Categories: []string{"api-extensions"},
-	Generation: kinds.GenerationNever, NoUnconditionalUpdate: true, StatusResetsMeta: true, StatusResets: []string{"spec", "metadata"},
+	Generation: kinds.GenerationNever, NoUnconditionalUpdate: true, RepeatErrors: true, StatusResetsMeta: true, StatusResets: []string{"spec", "metadata"},
 	Default: func(s *apiregistrationv1.APIService) {
 		if s.Spec.Service != nil {
 			fill.Nil(&s.Spec.Service.Port, 443)

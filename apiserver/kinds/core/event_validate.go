@@ -27,7 +27,7 @@ func validateNewEvent(req *kinds.Request, e *corev1.Event) field.ErrorList {
 		return l.ErrorList
 	}
 	l.All(kinds.ValidateFinalizers(e))
-	if len(kinds.PathSegment(e.Name, false)) == 0 {
+	if e.Name != "" && len(kinds.PathSegment(e.Name, false)) == 0 {
 		l.Subdomain(field.NewPath("metadata", "name"), e.Name)
 	}
 	eventSeries(&l, e)

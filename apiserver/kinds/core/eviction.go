@@ -38,7 +38,7 @@ var evictionDoor = &kinds.Subresource{
 const evictionTries = 20
 
 func evict(ctx context.Context, store kinds.Store, req *kinds.Request, namespace, name string, e *policyv1.Eviction) (runtime.Object, error) {
-	if e.Name != "" && e.Name != name {
+	if e.Name != name {
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
 	if o := e.DeleteOptions; o != nil && o.IgnoreStoreReadErrorWithClusterBreakingPotential != nil && *o.IgnoreStoreReadErrorWithClusterBreakingPotential {

@@ -27,9 +27,9 @@ var Pod = kinds.Define(kinds.Row[*corev1.Pod]{
 	StatusWarnings: podStatusWarnings,
 	StatusResets:   []string{"spec", "metadata.deletionTimestamp", "metadata.ownerReferences"},
 	GracePeriod:    podGracePeriod,
-	ReturnDeleted:  true,
-	RowConditions:  podRowConditions,
-	Columns:        podColumns(),
+	ReturnDeleted:  true, OwnWritesUnnamed: true,
+	RowConditions: podRowConditions,
+	Columns:       podColumns(),
 	Subresources: map[string]*kinds.Subresource{
 		"attach":              connectDoor("PodAttachOptions", "attach", "create", "get"),
 		"exec":                connectDoor("PodExecOptions", "exec", "create", "get"),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +42,8 @@ var tokenDoor = &kinds.Subresource{
 	},
 }
 
+var tokenRequest = schema.GroupKind{Group: "authentication.k8s.io", Kind: "TokenRequest"}
+
 func validateTokenRequest(tr *authenticationv1.TokenRequest) field.ErrorList {
 	var errs field.ErrorList
 	at := field.NewPath("spec", "expirationSeconds")
@@ -55,35 +56,30 @@ func validateTokenRequest(tr *authenticationv1.TokenRequest) field.ErrorList {
 }
 
 func issueToken(ctx context.Context, store kinds.Store, req *kinds.Request, namespace, name string, tr *authenticationv1.TokenRequest) (runtime.Object, error) {
+	// The identity comes from the path; a body that says otherwise is a mistake.
+	var errs field.ErrorList
+	if tr.Name != "" && tr.Name != name {
+		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), tr.Name, "must match the service account name if specified"))
+	} else if tr.Namespace != "" && tr.Namespace != namespace {
+		errs = append(errs, field.Invalid(field.NewPath("metadata", "namespace"), tr.Namespace, "must match the service account namespace if specified"))
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(tokenRequest, name, errs)
+	}
 	obj, err := store.Get(ctx, store.Kind(corev1.Resource("serviceaccounts")), namespace, name)
 	if err != nil {
 		return nil, err
 	}
 	sa := obj.(*corev1.ServiceAccount)
+	if tr.UID != "" && tr.UID != sa.UID {
+		return nil, apierrors.NewConflict(schema.GroupResource{Group: tokenRequest.Group, Resource: tokenRequest.Kind}, name,
+			fmt.Errorf("the UID in the token request (%s) does not match the UID of the service account (%s)", tr.UID, sa.UID))
+	}
 	issuer, ok := store.Service(kinds.ServiceTokenIssuer).(kinds.TokenIssuer)
 	if !ok {
 		return nil, apierrors.NewServiceUnavailable("this server issues no tokens")
 	}
-	// The identity comes from the path; a body that says otherwise is a mistake.
-	if tr.Name == "" {
-		tr.Name = name
-	}
-	if tr.Name != name {
-		errs := field.ErrorList{field.Invalid(field.NewPath("metadata").Child("name"), tr.Name, "must match the service account name")}
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: "authentication.k8s.io", Kind: "TokenRequest"}, tr.Name, errs)
-	}
-	if tr.Namespace == "" {
-		tr.Namespace = namespace
-	}
-	if tr.Namespace != namespace {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("metadata.namespace %q must match the service account namespace %q", tr.Namespace, namespace))
-	}
-	if tr.CreationTimestamp.IsZero() {
-		tr.CreationTimestamp = metav1.NewTime(req.Now)
-	}
-	if tr.UID == "" {
-		tr.UID = types.UID(uuid.NewString())
-	}
+	tr.Name, tr.Namespace, tr.UID, tr.CreationTimestamp = name, namespace, sa.UID, metav1.NewTime(req.Now)
 	if len(tr.Spec.Audiences) == 0 {
 		tr.Spec.Audiences = issuer.Audiences()
 	}
@@ -110,7 +106,6 @@ func bindToken(ctx context.Context, store kinds.Store, sa *corev1.ServiceAccount
 	}
 	group := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
 	var uid types.UID
-	var resource string
 	switch {
 	case group.Group == "" && group.Kind == "Pod":
 		obj, err := store.Get(ctx, store.Kind(corev1.Resource("pods")), sa.Namespace, ref.Name)
@@ -121,7 +116,7 @@ func bindToken(ctx context.Context, store kinds.Store, sa *corev1.ServiceAccount
 		if pod.Spec.ServiceAccountName != sa.Name {
 			return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name.", sa.Name))
 		}
-		ask.Pod, uid, resource = pod, pod.UID, "pods"
+		ask.Pod, uid = pod, pod.UID
 		if pod.Spec.NodeName != "" {
 			// A node that is gone says nothing: the token is then bound to the pod alone.
 			if node, err := store.Get(ctx, store.Kind(corev1.Resource("nodes")), "", pod.Spec.NodeName); err == nil {
@@ -138,19 +133,19 @@ func bindToken(ctx context.Context, store kinds.Store, sa *corev1.ServiceAccount
 			return err
 		}
 		ask.Secret = obj.(*corev1.Secret)
-		uid, resource = ask.Secret.UID, "secrets"
+		uid = ask.Secret.UID
 	case group.Group == "" && group.Kind == "Node":
 		obj, err := store.Get(ctx, store.Kind(corev1.Resource("nodes")), "", ref.Name)
 		if err != nil {
 			return err
 		}
 		ask.Node = obj.(*corev1.Node)
-		uid, resource = ask.Node.UID, "nodes"
+		uid = ask.Node.UID
 	default:
 		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", group.String()))
 	}
 	if ref.UID != "" && ref.UID != uid {
-		return apierrors.NewConflict(schema.GroupResource{Resource: resource}, ref.Name,
+		return apierrors.NewConflict(schema.GroupResource{Group: group.Group, Resource: group.Kind}, ref.Name,
 			fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
 	}
 	return nil
