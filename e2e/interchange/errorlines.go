@@ -35,10 +35,11 @@ func cause(source, message string) string {
 }
 
 // passing are errors that depend on who came first, with any API server: at the start nobody listens yet; a controller acts
-// on what another has just changed or what is being deleted; a stream's two ends close it at once.
+// on what another has just changed or what is being deleted; a node asks for a pod that is gone, and with it the node's right to
+// ask; a stream's two ends close it at once.
 var passing = []string{
 	"connection refused", "connect: network is unreachable", "the object has been modified", "because it is being terminated",
-	"use of closed network connection",
+	"use of closed network connection", "is not as new as written version", "no relationship found between node", `namespaces \"kube-`, `namespaces "kube-`,
 }
 
 func isPassing(message string) bool {
