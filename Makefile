@@ -102,6 +102,10 @@ conformance-build: build images
 conformance-slice: conformance-build
 	@$(BIN)/conformance/run slice --commit "$$(git rev-parse HEAD)" --procs $(PROCS)
 
+.PHONY: clients
+clients: ## Programs of client-go and controller-runtime against the API server
+	@cd e2e/clients && go test ./...
+
 .PHONY: interchange
 interchange: build images peers ## Run each upstream component in place of ours, and ours in place of upstream's [ONLY=regexp] [FOR=1m] [DOCS=docs]
 	@$(BUILD) -o $(BIN)/ ./e2e/interchange
