@@ -132,7 +132,11 @@ func (s *Server) openAudit() error {
 	if err != nil {
 		return err
 	}
-	s.audit, err = audit.Open(policy, audit.FileConfig{Path: s.cfg.AuditLog, MaxSize: s.cfg.AuditMaxSize, MaxBackups: s.cfg.AuditMaxBackups, MaxAge: s.cfg.AuditMaxAge})
+	s.audit, err = audit.Open(policy, audit.FileConfig{Path: s.cfg.AuditLog, MaxSize: s.cfg.AuditMaxSize, MaxBackups: s.cfg.AuditMaxBackups, MaxAge: s.cfg.AuditMaxAge,
+		Compress: s.cfg.AuditCompress})
+	if err == nil {
+		s.metrics.MustRegister(s.audit.Metrics()...)
+	}
 	return err
 }
 

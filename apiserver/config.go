@@ -101,6 +101,7 @@ type Config struct {
 	AuditMaxSize    int
 	AuditMaxBackups int
 	AuditMaxAge     int
+	AuditCompress   bool
 
 	Profiling bool
 
@@ -209,6 +210,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.AuditMaxSize, "audit-log-maxsize", c.AuditMaxSize, "megabytes after which a new audit log begins")
 	f.IntVar(&c.AuditMaxBackups, "audit-log-maxbackup", c.AuditMaxBackups, "old audit logs to keep; 0 keeps all")
 	f.IntVar(&c.AuditMaxAge, "audit-log-maxage", c.AuditMaxAge, "days to keep old audit logs; 0 keeps them for ever")
+	f.BoolVar(&c.AuditCompress, "audit-log-compress", c.AuditCompress, "pack old audit logs with gzip")
 	f.BoolVar(&c.Profiling, "profiling", c.Profiling, "serve /debug/pprof to those who are authorized")
 }
 

@@ -111,7 +111,13 @@ func (s *Server) serve(w *response, r *http.Request, state *request.State) error
 	if entry := s.cfg.Audit.Begin(w, r, state); entry != nil {
 		w.tee, r.Body = entry.Tee(), entry.Body(r.Body)
 		w.begun = func() { entry.Began(w.code) }
-		defer func() { entry.End(w.code) }()
+		defer func() {
+			if p := recover(); p != nil {
+				entry.Panicked(p)
+				panic(p)
+			}
+			entry.End(w.code)
+		}()
 	}
 	return s.answer(w, r, state)
 }

@@ -2,7 +2,9 @@ package audit
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,6 +36,14 @@ type Log struct {
 	policy *auditv1.Policy
 	out    io.WriteCloser
 	log    *slog.Logger
+	// events and errors count for /metrics.
+	events, errors prometheus.Counter
+	levels         *prometheus.CounterVec
+}
+
+// Metrics are the log's.
+func (l *Log) Metrics() []prometheus.Collector {
+	return []prometheus.Collector{l.events, l.errors, l.levels}
 }
 
 // Open opens the log. Without a policy the metadata of every request is logged.
@@ -44,7 +55,15 @@ func Open(policy *auditv1.Policy, cfg FileConfig) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{policy: policy, out: out, log: slog.Default()}, nil
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	return &Log{policy: policy, out: out, log: slog.Default(),
+		events: counter("apiserver_audit_event_total", "[ALPHA] Counter of audit events generated and sent to the audit backend."),
+		errors: counter("apiserver_audit_error_total", "[ALPHA] Counter of audit events that failed to be audited properly."),
+		levels: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_audit_level_total",
+			Help: "[ALPHA] Counter of policy levels for audit events (1 per request)."}, []string{"level"}),
+	}, nil
 }
 
 // Close closes the file.
@@ -77,6 +96,7 @@ func (l *Log) Begin(w http.ResponseWriter, r *http.Request, state *request.State
 		return nil
 	}
 	v := judge(l.policy, state.User, state.Info)
+	l.levels.WithLabelValues(string(v.level)).Inc()
 	if v.level == auditv1.LevelNone {
 		return nil
 	}
@@ -170,7 +190,7 @@ func (e *Entry) End(code int) {
 	}
 	if e.answer.Len() > 0 {
 		e.answer.kind = e.header.Get("Content-Type")
-		if e.header.Get("Content-Encoding") == "" {
+		if e.answer.expand(e.header.Get("Content-Encoding")) {
 			e.event.ResponseObject = e.answer.object(e.verdict.omitManaged)
 		}
 	}
@@ -181,6 +201,23 @@ func (e *Entry) End(code int) {
 		}
 	}
 	e.write(auditv1.StageResponseComplete)
+}
+
+// Panicked notes that serving the request ended in a mistake of ours.
+func (e *Entry) Panicked(reason any) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.finished {
+		return
+	}
+	e.finished = true
+	e.event.ResponseStatus = &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Reason: metav1.StatusReasonInternalError,
+		Message: fmt.Sprintf("APIServer panic'd: %v", reason)}
+	e.event.Annotations = e.state.Notes
+	e.write(auditv1.StagePanic)
 }
 
 func (e *Entry) write(stage auditv1.Stage) {
@@ -205,7 +242,9 @@ func (e *Entry) write(stage auditv1.Stage) {
 	if err == nil {
 		_, err = e.log.out.Write(append(line, '\n'))
 	}
+	e.log.events.Inc()
 	if err != nil {
+		e.log.errors.Inc()
 		e.log.log.Error("audit event lost", "id", e.event.AuditID, "err", err)
 	}
 }
@@ -224,6 +263,26 @@ func (c *capture) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	return c.Buffer.Write(b)
+}
+
+// expand undoes the compression of an answer, and says whether it could.
+func (c *capture) expand(encoding string) bool {
+	if encoding == "" || c.clipped {
+		return true
+	}
+	if encoding != "gzip" {
+		return false
+	}
+	r, err := gzip.NewReader(bytes.NewReader(c.Bytes()))
+	if err != nil {
+		return false
+	}
+	var plain bytes.Buffer
+	if _, err := io.Copy(&plain, io.LimitReader(r, maxBody+1)); err != nil {
+		return false
+	}
+	c.Buffer, c.clipped = plain, plain.Len() > maxBody
+	return true
 }
 
 // object is a body as JSON: nil for one that is not an object, or was clipped.

@@ -29,7 +29,23 @@ func LoadPolicy(file string) (*auditv1.Policy, error) {
 	if len(policy.Rules) == 0 {
 		return nil, fmt.Errorf("audit policy %s has no rules", file)
 	}
+	if bad := badStage(policy.OmitStages); bad != "" {
+		return nil, fmt.Errorf("audit policy %s: omitStages: %q is not one of %v", file, bad, stages)
+	}
 	for i, rule := range policy.Rules {
+		if bad := badStage(rule.OmitStages); bad != "" {
+			return nil, fmt.Errorf("audit policy %s: rules[%d].omitStages: %q is not one of %v", file, i, bad, stages)
+		}
+		for _, path := range rule.NonResourceURLs {
+			if path != "*" && (!strings.HasPrefix(path, "/") || strings.ContainsAny(strings.TrimSuffix(path, "*"), "*")) {
+				return nil, fmt.Errorf("audit policy %s: rules[%d].nonResourceURLs: %q must begin with a / and may end in a *", file, i, path)
+			}
+		}
+		for _, group := range rule.Resources {
+			if len(group.ResourceNames) > 0 && len(group.Resources) == 0 {
+				return nil, fmt.Errorf("audit policy %s: rules[%d].resources: using resourceNames requires at least one resource", file, i)
+			}
+		}
 		if !slices.Contains([]auditv1.Level{auditv1.LevelNone, auditv1.LevelMetadata, auditv1.LevelRequest, auditv1.LevelRequestResponse}, rule.Level) {
 			return nil, fmt.Errorf("audit policy %s: rules[%d].level: %q is not one of None, Metadata, Request, RequestResponse", file, i, rule.Level)
 		}
@@ -38,6 +54,17 @@ func LoadPolicy(file string) (*auditv1.Policy, error) {
 		}
 	}
 	return policy, nil
+}
+
+var stages = []auditv1.Stage{auditv1.StageRequestReceived, auditv1.StageResponseStarted, auditv1.StageResponseComplete, auditv1.StagePanic}
+
+func badStage(list []auditv1.Stage) auditv1.Stage {
+	for _, s := range list {
+		if !slices.Contains(stages, s) {
+			return s
+		}
+	}
+	return ""
 }
 
 // verdict is what the policy says about one request.
