@@ -36,4 +36,7 @@ func init() {
 	}
 }
 
-func main() { coremain.Run() }
+func main() {
+	go giveBack()
+	coremain.Run()
+}
