@@ -63,6 +63,12 @@ func (a *Attributes) In(v *kinds.Version, obj runtime.Object) (runtime.Object, e
 // Replace makes a.Object what changed says, which is of version v. The object stays the same one to whoever holds it.
 func (a *Attributes) Replace(v *kinds.Version, changed runtime.Object) error {
 	if !a.other() {
+		if v.Finish != nil {
+			// What a webhook adds to a custom resource is pruned and defaulted like what a client sends.
+			if _, err := v.Finish(changed, false); err != nil {
+				return err
+			}
+		}
 		if v.ToHub != nil {
 			var err error
 			if changed, err = v.ToHub(changed); err != nil {
