@@ -60,8 +60,10 @@ type Settler interface {
 // Splicer is an optional ability of a Codec that saves keeping a form which differs from the stored value by the revision
 // alone. Whether that is so of an object is found out by comparing once.
 type Splicer interface {
-	// SpliceAt is where in a stored value the revision has its place; 0 if the form is not made like that.
-	SpliceAt(stored []byte, form Form) int
+	// Splices says whether a form may be made like that.
+	Splices(form Form) bool
+	// SpliceAt is where in a stored value the revision has its place; 0 if there is none.
+	SpliceAt(stored []byte) int
 	// Spliced is the form.
 	Spliced(stored []byte, at int, revision int64) []byte
 }

@@ -58,11 +58,12 @@ type decoded struct {
 
 // encoding is the object in one form. lastUsed is the sweep (see sweep.go) before which it was last wanted.
 type encoding struct {
-	form     Form
-	bytes    []byte
-	cheap    bool // to make another time
-	lastUsed atomic.Uint32
-	next     *encoding
+	form Form
+	// bytes are nil if they are packed (see pack.go).
+	bytes, packed []byte
+	cheap         bool // to make another time
+	lastUsed      atomic.Uint32
+	next          *encoding
 }
 
 // describeObject is what is stored under a key. obj is the decoded value, of which the object keeps nothing; before, which
@@ -167,9 +168,11 @@ func (o *Object) Bytes(form Form) ([]byte, error) {
 	if b := o.encoded(form); b != nil {
 		return b, nil
 	}
-	b, cheap, err := o.encode(form)
-	if err != nil {
-		return nil, err
+	b, cheap, err := o.unpack(form), false, error(nil)
+	if b == nil {
+		if b, cheap, err = o.encode(form); err != nil {
+			return nil, err
+		}
 	}
 	o.keep(form, b, cheap)
 	return b, nil
@@ -179,12 +182,16 @@ func (o *Object) Bytes(form Form) ([]byte, error) {
 // mu.
 func (o *Object) encode(form Form) (b []byte, cheap bool, err error) {
 	at := 0
-	splicer, _ := o.codec.(Splicer)
-	if splicer != nil && o.always == nil && o.spliceAt.Load() >= 0 {
-		at = splicer.SpliceAt(o.stored, form)
-	}
-	if at > 0 && o.spliceAt.Load() > 0 {
-		return splicer.Spliced(o.stored, at, o.Revision), true, nil
+	splicer, can := o.codec.(Splicer)
+	if can && o.always == nil && splicer.Splices(form) {
+		if at = int(o.spliceAt.Load()); at > 0 {
+			return splicer.Spliced(o.stored, at, o.Revision), true, nil
+		}
+		if at == 0 {
+			if at = splicer.SpliceAt(o.stored); at == 0 {
+				o.spliceAt.Store(-1)
+			}
+		}
 	}
 	obj, err := o.shared()
 	if err != nil {
@@ -209,10 +216,7 @@ func (o *Object) encode(form Form) (b []byte, cheap bool, err error) {
 // false if it cannot, or if the form is at hand.
 func (o *Object) Splice(form Form) (stored []byte, at int, revision int64, ok bool) {
 	splicer, can := o.codec.(Splicer)
-	if !can || o.spliceAt.Load() < 0 || o.encoded(form) != nil {
-		return nil, 0, 0, false
-	}
-	if at = splicer.SpliceAt(o.stored, form); at == 0 {
+	if !can || o.spliceAt.Load() < 0 || !splicer.Splices(form) || o.encoded(form) != nil {
 		return nil, 0, 0, false
 	}
 	if o.spliceAt.Load() == 0 {
@@ -223,7 +227,7 @@ func (o *Object) Splice(form Form) (stored []byte, at int, revision int64, ok bo
 			return nil, 0, 0, false
 		}
 	}
-	return o.stored, at, o.Revision, true
+	return o.stored, int(o.spliceAt.Load()), o.Revision, true
 }
 
 // Has says that the object's bytes in a form need not be made.

@@ -1,6 +1,7 @@
 package watchcache
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -340,6 +341,33 @@ func TestUnusedFormsAreDropped(t *testing.T) {
 	_, _ = o.Bytes(pbForm) // used again
 	if freed := s.pods.sweep(now); freed == 0 || o.encoded(jsonForm) != nil || o.encoded(pbForm) == nil {
 		t.Errorf("%d bytes freed", freed)
+	}
+}
+
+func TestFormsArePackedAndServedAsTheyWere(t *testing.T) {
+	s := one(t)
+	s.create(bigPod("a", "node"))
+	o := s.list(ListOptions{}).Items[0]
+	want, _ := o.Bytes(jsonForm)
+	_, _ = o.Bytes(metaForm)
+	before, _ := s.pods.thin(sweeps.Load()+1, true)
+	after, _ := s.pods.thin(sweeps.Load()+1, false)
+	if o.encoded(jsonForm) != nil || o.Has(jsonForm) || after >= before {
+		t.Errorf("%d bytes of encodings, packed %d", before, after)
+	}
+	encodes := s.codec.encodes.Load()
+	for range 2 {
+		got, err := o.Bytes(jsonForm)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%s, %v", got, err)
+		}
+	}
+	if n := s.codec.encodes.Load() - encodes; n != 0 || !o.Has(jsonForm) {
+		t.Errorf("encoded %d times again", n)
+	}
+	_, _ = s.pods.thin(sweeps.Load()+1, false)
+	if s.pods.sweep(sweeps.Load() + 1); o.forms.Load() != nil {
+		t.Error("what is packed is kept for ever")
 	}
 }
 

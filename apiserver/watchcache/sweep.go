@@ -6,8 +6,8 @@ import (
 )
 
 // An encoding that nobody has asked for during a whole interval is dropped: a list of everything in a form that nobody
-// watches would otherwise stay in memory for good. Where encodings take more memory than they may, those go that were not
-// asked for in the last seconds; and those that are cheap to make go then in any case.
+// watches would otherwise stay in memory for good. Where encodings take more memory than they may, those are packed that
+// were not asked for in the last seconds; and those that are cheap to make go then in any case.
 const (
 	sweepInterval = 30 * time.Second
 	sweepEarly    = 3 * time.Second
@@ -44,6 +44,16 @@ func (e *encoding) unusedSince(before uint32) bool { return int32(e.lastUsed.Loa
 
 // drop drops some of an object's encodings, and answers the bytes freed.
 func (o *Object) drop(which func(*encoding) bool) int {
+	return o.rework(func(e *encoding) *encoding {
+		if which(e) {
+			return nil
+		}
+		return e
+	})
+}
+
+// rework puts something smaller, or nothing, in the place of encodings, and answers the bytes freed.
+func (o *Object) rework(f func(*encoding) *encoding) int {
 	if o.forms.Load() == nil {
 		return 0
 	}
@@ -52,12 +62,13 @@ func (o *Object) drop(which func(*encoding) bool) int {
 	var kept *encoding
 	freed := 0
 	for e := o.forms.Load(); e != nil; e = e.next {
-		if which(e) {
-			freed += len(e.bytes)
+		next := f(e)
+		freed += e.size() - next.size()
+		if next == nil {
 			continue
 		}
 		// Readers may be on the old list: it is not changed but copied.
-		fresh := &encoding{form: e.form, bytes: e.bytes, cheap: e.cheap, next: kept}
+		fresh := &encoding{form: next.form, bytes: next.bytes, packed: next.packed, cheap: next.cheap, next: kept}
 		fresh.lastUsed.Store(e.lastUsed.Load())
 		kept = fresh
 	}
@@ -100,17 +111,26 @@ func (c *Cache) retire() int {
 	return freed
 }
 
-// thin drops encodings of current objects that were not used since a sweep, or the cheap ones among them alone. It answers
-// the bytes of those that are left, and of the cheap ones among them.
+// thin packs encodings of current objects that were not used since a sweep, and drops those that are cheap to make; or does
+// the latter alone. It answers the bytes of those that are left, and of the cheap ones among them.
 func (c *Cache) thin(since uint32, cheapOnly bool) (left, cheap int64) {
 	c.state.Load().objects.all(func(o *Object) bool {
 		if o.forms.Load() == nil {
 			return true
 		}
-		o.drop(func(e *encoding) bool { return (e.cheap || !cheapOnly) && e.unusedSince(since) })
+		o.rework(func(e *encoding) *encoding {
+			switch {
+			case !e.unusedSince(since):
+			case e.cheap:
+				return nil
+			case !cheapOnly:
+				return e.pack()
+			}
+			return e
+		})
 		for e := o.forms.Load(); e != nil; e = e.next {
-			if left += int64(len(e.bytes)); e.cheap {
-				cheap += int64(len(e.bytes))
+			if left += int64(e.size()); e.cheap {
+				cheap += int64(e.size())
 			}
 		}
 		return true

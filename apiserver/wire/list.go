@@ -169,6 +169,7 @@ func (l *List) json(gvk schema.GroupVersionKind, strip []byte, partialVersion st
 // protobufItems fills in the items with what stands in front of each, and answers how long they are together.
 func protobufItems[T item](c *Codec, l *List, objects []T, form watchcache.Form, itemHead int) (size int, err error) {
 	l.ends = make([]int, len(l.items))
+	l.prefixes = make([]byte, 0, 160*len(l.items))
 	for i, o := range objects {
 		if stored, at, revision, ok := spliceOf(o, form); ok {
 			l.prefixes, l.items[i] = c.splicedItem(l.prefixes, stored, at, revision)

@@ -47,10 +47,10 @@ func (s *spliced) appendHead(b []byte) []byte {
 	return append(b, s.version...)
 }
 
-// SpliceAt finds where the resourceVersion of a stored value is; 0 if the form cannot be made by putting one in.
-// It implements watchcache.Splicer.
-func (c *Codec) SpliceAt(stored []byte, form watchcache.Form) int {
-	if !c.splices(form) || !bytes.HasPrefix(stored, c.stored.head) || !bytes.HasSuffix(stored, envelopeTail) {
+// SpliceAt finds where the resourceVersion of a stored value is; 0 if it cannot tell.
+// It implements watchcache.Splicer, as do the following.
+func (c *Codec) SpliceAt(stored []byte) int {
+	if !bytes.HasPrefix(stored, c.stored.head) || !bytes.HasSuffix(stored, envelopeTail) {
 		return 0
 	}
 	rest := stored[len(c.stored.head):]
@@ -77,8 +77,8 @@ func (c *Codec) SpliceAt(stored []byte, form watchcache.Form) int {
 	return 0
 }
 
-// splices says that a form is the stored one with a resourceVersion.
-func (c *Codec) splices(form watchcache.Form) bool {
+// Splices says that a form is the stored one with a resourceVersion.
+func (c *Codec) Splices(form watchcache.Form) bool {
 	return form.Media == watchcache.Protobuf && form.Shape == watchcache.Full && !c.Text && !c.kind.StoredJSON &&
 		c.stored.FromHub == nil && form.Version == c.stored.GVK.GroupVersion()
 }
