@@ -64,13 +64,21 @@ func Truth(b *bool, unset string) string {
 	return "False"
 }
 
+// containers of a template; a ReplicationController may be stored without one.
+func containers(t *corev1.PodTemplateSpec) []corev1.Container {
+	if t == nil {
+		return nil
+	}
+	return t.Spec.Containers
+}
+
 // Template is the three wide columns of a kind with a pod template.
 func Template[T any](template func(T) *corev1.PodTemplateSpec) []kinds.Column[T] {
 	return []kinds.Column[T]{
 		{Name: "Containers", Priority: 1, Description: "Names of each container in the template.",
-			Cell: func(o T) any { return Names(template(o).Spec.Containers) }},
+			Cell: func(o T) any { return Names(containers(template(o))) }},
 		{Name: "Images", Priority: 1, Description: "Images referenced by each container in the template.",
-			Cell: func(o T) any { return Images(template(o).Spec.Containers) }},
+			Cell: func(o T) any { return Images(containers(template(o))) }},
 	}
 }
 
