@@ -54,7 +54,7 @@ func (m *watchMetrics) observe(gvr schema.GroupVersionResource, events, bytes in
 }
 
 var objectCount = prometheus.NewDesc("apiserver_resource_objects",
-	"[ALPHA] Number of stored objects at the time of last check split by kind.", []string{"group", "resource"}, nil)
+	"[ALPHA] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.", []string{"group", "resource"}, nil)
 
 // objectCounts counts the objects of each kind that is cached.
 type objectCounts struct{ *registry.Registry }

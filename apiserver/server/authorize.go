@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,7 +26,9 @@ const (
 
 func (s *Server) authorize(r *http.Request, state *request.State) error {
 	access := accessOf(state)
+	start := time.Now()
 	decision, reason, err := s.cfg.Authz.Decide(r.Context(), access)
+	s.access.authorized(decision, err, start)
 	if decision == kinds.Allow {
 		if s.cfg.Audit != nil {
 			state.Note(noteDecision, "allow")

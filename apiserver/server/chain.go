@@ -88,7 +88,9 @@ var (
 
 // serve is the part of the chain that knows what the request asks for.
 func (s *Server) serve(w *response, r *http.Request, state *request.State) error {
+	start := time.Now()
 	user, err := s.cfg.Authn.Authenticate(r)
+	s.access.authenticated(user, err, start)
 	if err != nil || user == nil {
 		if err != nil {
 			s.cfg.Log.Debug("request not authenticated", "path", r.URL.Path, "from", r.RemoteAddr, "err", err)

@@ -16,6 +16,7 @@ type Server struct {
 	cfg     Config
 	paths   *paths
 	metrics *metrics
+	access  accessMetrics
 	// stopping ends long-running requests; closing says it to /readyz first.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -28,7 +29,8 @@ type Server struct {
 // New makes a server. Nothing is served before Run.
 func New(cfg Config) *Server {
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.Knows)}
+	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.Knows), access: newAccessMetrics(cfg.Metrics)}
+	cfg.Metrics.MustRegister(buildInfo(cfg.Version))
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.deep = deepStacks{work: make(chan *job), stop: s.stopping.Done()}
 	s.paths = s.allPaths()
