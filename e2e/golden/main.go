@@ -70,7 +70,7 @@ func (o *options) run(w io.Writer) (ok bool, err error) {
 		return false, fmt.Errorf("no case matches %s", o.only)
 	}
 	verdicts, now, fell, rose := hold(t, cases, o.workers, reached, everything)
-	now.print(w)
+	tally(cases, verdicts).print(w)
 	differing, err := writeReport(o.report, cases, verdicts)
 	if err != nil {
 		return false, err
@@ -95,7 +95,7 @@ func (o *options) recordAll(r ratchet, name string, cases []*Case, verdicts map[
 		return err
 	}
 	var part []*Case
-	for _, c := range cases {
+	for _, c := range steady(cases) {
 		if inSample(c) {
 			part = append(part, c)
 		}

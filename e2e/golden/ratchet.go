@@ -52,7 +52,7 @@ func (r ratchet) below(part string, now counts) (fell map[string]string, rose bo
 func (r ratchet) record(name, part string, now counts) error {
 	next := counts{}
 	for row, is := range now {
-		raised := *is
+		raised := *is // a row that is no longer there is forgotten
 		if was := r[part][row]; was != nil && was.Of == is.Of {
 			raised.Code, raised.Message, raised.Object = max(is.Code, was.Code), max(is.Message, was.Message), max(is.Object, was.Object)
 		}

@@ -21,6 +21,9 @@ import (
 // advertised stands in the Endpoints of the API's Service, where a loopback address may not. Nobody connects to it.
 const advertised = "192.0.2.1"
 
+// issuer is that of the recorded server.
+const issuer = "https://localhost"
+
 const startup = 60 * time.Second
 
 // api is an API server with an etcd of its own, inside this process, on a loopback port.
@@ -57,6 +60,7 @@ func (a *api) start(log *slog.Logger) error {
 	cfg.CertDir = filepath.Join(a.folder, "pki")
 	cfg.BindAddress, cfg.AdvertiseAddress = "127.0.0.1", advertised
 	cfg.Listeners, cfg.SecurePort = []net.Listener{listener}, 0
+	cfg.ServiceAccountIssuers = []string{issuer}
 	cfg.Log = log
 	files := certs.Config{Server: "https://" + listener.Addr().String(), Names: []string{advertised}}
 	if _, err := certs.EnsureCluster(cfg.CertDir, files); err != nil {
