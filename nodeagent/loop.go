@@ -166,6 +166,11 @@ func (a *Agent) take(c change, found map[types.UID]podworker.Found) {
 	switch {
 	case c.gone:
 		if e != nil {
+			// Deleted without grace: what still runs of it is on its way out and refuses no newcomer, as with the kubelet,
+			// for which only pods count that the API server has.
+			a.mu.Lock()
+			e.holds = false
+			a.mu.Unlock()
 			e.worker.Gone()
 		}
 	case e == nil:

@@ -259,7 +259,7 @@ func (n *nodeWork) run(ctx context.Context, names ...string) (time.Duration, err
 	for len(ready) < len(names) {
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("%w; %d are; %s", context.Cause(ctx), len(ready), last)
+			return 0, fmt.Errorf("%w; the watch said so of %d, %s; %s", context.Cause(ctx), len(ready), last, n.looked(context.WithoutCancel(ctx)))
 		case e, ok := <-w.ResultChan():
 			if !ok {
 				return 0, errors.New("watch of pods ended")
@@ -276,6 +276,23 @@ func (n *nodeWork) run(ctx context.Context, names ...string) (time.Duration, err
 		}
 	}
 	return time.Since(start), nil
+}
+
+// looked says what a list shows once a watch has not shown enough.
+func (n *nodeWork) looked(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	list, err := n.client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: "app=sleeper"})
+	if err != nil {
+		return err.Error()
+	}
+	ready := 0
+	for i := range list.Items {
+		if isReady(&list.Items[i]) {
+			ready++
+		}
+	}
+	return fmt.Sprintf("a list shows %d of %d", ready, len(list.Items))
 }
 
 func isReady(p *corev1.Pod) bool {

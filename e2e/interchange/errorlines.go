@@ -65,13 +65,18 @@ func collect(l *lab.Lab, parts lab.Parts) *errorLines {
 	return e
 }
 
-// beyond lists an example of each cause that others do not have.
-func (e *errorLines) beyond(others *errorLines) []string {
-	var list []string
+// beyond lists an example of each cause that others do not have: of the components that act on what the API server says, and of
+// the others.
+func (e *errorLines) beyond(others *errorLines) (acting, rest []string) {
 	for _, key := range slices.Sorted(maps.Keys(e.causes)) {
-		if _, known := others.causes[key]; !known {
-			list = append(list, e.causes[key])
+		if _, known := others.causes[key]; known {
+			continue
+		}
+		if name, _, _ := strings.Cut(key, " "); name == lab.Controllers || name == lab.Scheduler {
+			acting = append(acting, e.causes[key])
+		} else {
+			rest = append(rest, e.causes[key])
 		}
 	}
-	return list
+	return acting, rest
 }

@@ -20,7 +20,10 @@ func TestLinesOfOneCauseAreOneCause(t *testing.T) {
 		`E1123 12:36:01.123456      41 controller.go:145] Failed to ensure lease kept-11aabbccdd exists, will retry in 400ms`)
 	require.Nil(t, klogError.FindStringSubmatch(`I1123 12:36:01.123456      41 a.go:1] "fine"`))
 	other := klogError.FindStringSubmatch(`E1123 12:36:01.123456      41 other.go:1] "Another message"`)
-	have := &errorLines{causes: map[string]string{"kcm " + cause(other[1], other[2]): "the line"}}
-	require.Equal(t, []string{"the line"}, have.beyond(&errorLines{}))
-	require.Empty(t, have.beyond(have))
+	have := &errorLines{causes: map[string]string{"scheduler " + cause(other[1], other[2]): "its line", "proxy x": "another line"}}
+	acting, rest := have.beyond(&errorLines{})
+	require.Equal(t, []string{"its line"}, acting)
+	require.Equal(t, []string{"another line"}, rest)
+	acting, rest = have.beyond(have)
+	require.Empty(t, append(acting, rest...))
 }

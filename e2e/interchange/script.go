@@ -86,9 +86,13 @@ func (r *run) judge(lines *errorLines) error {
 		r.note("without the cell \"baseline\" there is nothing to hold error lines against")
 		return nil
 	}
-	more := lines.beyond(r.baseline)
-	if len(more) > 0 {
-		return fmt.Errorf("error lines that a cluster of upstream alone does not have:\n      %s", strings.Join(more, "\n      "))
+	acting, others := lines.beyond(r.baseline)
+	if len(others) > 0 {
+		// Of what serves and runs pods much depends on the moment at which a connection or a container goes.
+		r.note("%d error lines of upstream's other components that are not in the baseline, such as %s", len(others), others[0])
+	}
+	if len(acting) > 0 {
+		return fmt.Errorf("error lines that a cluster of upstream alone does not have:\n      %s", strings.Join(acting, "\n      "))
 	}
 	return nil
 }

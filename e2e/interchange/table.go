@@ -53,8 +53,9 @@ const introduction = `# Interchange
 
 Each component can be replaced by its upstream counterpart, and replaces it. ` + "`make interchange`" + ` shows it: a cell is a cluster of
 one node in which one component is the other side's; in it a script does what users do (e2e/interchange/script.go): roll-outs,
-quotas, jobs, stateful sets, daemon sets, volumes, logs, exec, services by address and by name, deletion. Where upstream's components run, an
-error line of theirs that the same script does not also cause in a cluster of upstream alone fails the cell. In the cells about data, the
+quotas, jobs, stateful sets, daemon sets, volumes, logs, exec, services by address and by name, deletion. Where upstream's controller
+manager or scheduler runs, an error line of theirs that the same script does not also cause in a cluster of upstream alone fails the cell
+(but for those that only say who came first, errorlines.go). In the cells about data, the
 other side's API server is started on a copy of etcd and must serve every object equal.
 
 `
