@@ -147,7 +147,7 @@ func TestBootstrapTokens(t *testing.T) {
 
 func TestFrontProxy(t *testing.T) {
 	api := apitest.Start(t)
-	headers := map[string]string{"X-Remote-User": "ann", "X-Remote-Group": "dev", "X-Remote-Extra-Scopes": "a"}
+	headers := map[string]string{"X-Remote-User": "ann", "X-Remote-Uid": "u1", "X-Remote-Group": "dev", "X-Remote-Extra-Scopes": "a"}
 	with := func(c *rest.Config) *rest.Config {
 		c.WrapTransport = func(rt http.RoundTripper) http.RoundTripper { return setHeaders{rt, headers} }
 		return c
@@ -159,7 +159,7 @@ func TestFrontProxy(t *testing.T) {
 	proxy := api.Anonymous()
 	proxy.CertData, proxy.KeyData = pair.Cert, pair.Key
 	u, err := whoami(api, with(proxy))
-	if err != nil || u.Username != "ann" || strings.Join(u.Groups, " ") != "dev system:authenticated" || u.Extra["scopes"][0] != "a" {
+	if err != nil || u.Username != "ann" || u.UID != "u1" || strings.Join(u.Groups, " ") != "dev system:authenticated" || u.Extra["scopes"][0] != "a" {
 		t.Errorf("%v: %+v", err, u)
 	}
 	// The headers of anybody else mean nothing.
@@ -208,6 +208,36 @@ func TestImpersonation(t *testing.T) {
 		t.Fatal(err)
 	}
 	apitest.Eventually(t, func() error { _, err := whoami(api, bob); return err })
+	// A UID and extras are rights of their own, each value of an extra by itself.
+	for name, as := range map[string]rest.ImpersonationConfig{"uids": {UserName: "ann", UID: "u1"}, "userextras/scopes": {UserName: "ann", Extra: map[string][]string{"scopes": {"view"}}}} {
+		bob.Impersonate = as
+		if _, err := whoami(api, bob); err == nil || !strings.Contains(err.Error(), `cannot impersonate resource "`+name+`" in API group "authentication.k8s.io"`) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	role, err := api.Client().RbacV1().ClusterRoles().Get(ctx, "x", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role.Rules = append(role.Rules,
+		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"uids"}, ResourceNames: []string{"u1"}},
+		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"userextras/scopes"}, ResourceNames: []string{"view"}})
+	if _, err := api.Client().RbacV1().ClusterRoles().Update(ctx, role, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	bob.Impersonate = rest.ImpersonationConfig{UserName: "ann", UID: "u1", Extra: map[string][]string{"scopes": {"view"}}}
+	apitest.Eventually(t, func() error {
+		u, err := whoami(api, bob)
+		if err == nil && (u.UID != "u1" || u.Extra["scopes"][0] != "view") {
+			t.Errorf("as somebody with a UID and a scope: %+v", u)
+		}
+		return err
+	})
+	bob.Impersonate.Extra = map[string][]string{"scopes": {"view", "edit"}}
+	if _, err := whoami(api, bob); !apierrors.IsForbidden(err) {
+		t.Errorf("a scope that is not granted: %v", err)
+	}
+	bob.Impersonate = rest.ImpersonationConfig{UserName: "ann"}
 	bob.Impersonate.Groups = []string{"system:masters"}
 	if _, err := whoami(api, bob); !apierrors.IsForbidden(err) {
 		t.Errorf("bob as a master: %v", err)
