@@ -89,6 +89,7 @@ func (c *Controller) cleanOnce(ctx context.Context, d *definition, r *row, name 
 				return errors.Join(err, c.setCondition(ctx, d, crd, outcome))
 			}
 		}
+		// With the last finalizer the definition goes, too.
 		err := c.update(ctx, d, name, func(crd *apiextensionsv1.CustomResourceDefinition) {
 			if crd.DeletionTimestamp != nil {
 				definitions.SetCondition(crd, c.Now(), outcome)
@@ -102,7 +103,7 @@ func (c *Controller) cleanOnce(ctx context.Context, d *definition, r *row, name 
 	return c.remove(ctx, d, name)
 }
 
-// remove deletes a marked definition that nothing holds any more.
+// remove deletes a marked definition that has lost all finalizers in another way.
 func (c *Controller) remove(ctx context.Context, d *definition, name string) error {
 	crd := c.newest(d)
 	if crd == nil || len(crd.Finalizers) > 0 {

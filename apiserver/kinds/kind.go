@@ -116,6 +116,9 @@ type Kind struct {
 	PrepareDelete func(req *Request, obj runtime.Object)
 	// HasFinalizers reports finalizers kept outside metadata.finalizers (Namespace: spec.finalizers).
 	HasFinalizers func(obj runtime.Object) bool
+	// Precondition begins the refusal of a deletion whose preconditions do not hold, for kinds with HasFinalizers. Empty
+	// means "Precondition failed".
+	Precondition string
 	// WarnDelete are the texts of Warning headers for a deletion; nil for nearly all kinds.
 	WarnDelete func(opts *metav1.DeleteOptions) []string
 	// ReturnDeleted: a DELETE that removes the object answers with it instead of with a Status.

@@ -83,6 +83,7 @@ type Row[T Object] struct {
 	GracePeriod           func(T, *metav1.DeleteOptions) (int64, bool)
 	PrepareDelete         func(*Request, T)
 	HasFinalizers         func(T) bool
+	Precondition          string
 	ReturnDeleted         bool
 	DefaultOrphan         bool
 	Resets                []string // default: status, where it has a subresource of its own
@@ -134,7 +135,7 @@ func Define[T Object](r Row[T]) *Kind {
 		GVK: gvk, ListKind: listGVK.Kind, Resource: r.Resource, Singular: r.Singular, ShortNames: r.ShortNames,
 		Categories: r.Categories, Scope: r.Scope, Verbs: r.Verbs, EtcdPrefix: r.EtcdPrefix, StoredJSON: r.StoredJSON,
 		AllowCreateOnUpdate: r.AllowCreateOnUpdate, AllowUnconditionalUpdate: !r.NoUnconditionalUpdate,
-		Uncached: r.Uncached, ReturnDeleted: r.ReturnDeleted, Resets: r.Resets, UnknownField: r.UnknownField, DefaultOrphan: r.DefaultOrphan,
+		Uncached: r.Uncached, ReturnDeleted: r.ReturnDeleted, Resets: r.Resets, UnknownField: r.UnknownField, Precondition: r.Precondition, DefaultOrphan: r.DefaultOrphan,
 		WarnDelete: r.WarnDelete, Subresources: map[string]*Subresource{},
 		New:     func() runtime.Object { return newT() },
 		NewList: func() runtime.Object { return mustNew(listGVK) },

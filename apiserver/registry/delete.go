@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -292,8 +293,9 @@ func (res *Resource) checkPreconditions(m metav1.Object, opts *metav1.DeleteOpti
 
 // checkMarkedPreconditions has the words of upstream's own deletion of namespaces.
 func (res *Resource) checkMarkedPreconditions(m metav1.Object, p *metav1.Preconditions) error {
+	words := cmp.Or(res.Kind.Precondition, "Precondition failed")
 	refuse := func(field, want, have string) error {
-		return apierrors.NewConflict(res.Kind.GroupResource(), m.GetName(), fmt.Errorf("Precondition failed: %s in precondition: %v, %s in object meta: %v", field, want, field, have))
+		return apierrors.NewConflict(res.Kind.GroupResource(), m.GetName(), fmt.Errorf("%s: %s in precondition: %v, %s in object meta: %v", words, field, want, field, have))
 	}
 	if p.UID != nil && *p.UID != m.GetUID() {
 		return refuse("UID", string(*p.UID), string(m.GetUID()))

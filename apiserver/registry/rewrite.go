@@ -74,6 +74,13 @@ func (res *Resource) rewriteOnce(ctx context.Context, w *Write, current *watchca
 	if err != nil {
 		return Result{}, false, apierrors.NewInternalError(err)
 	}
+	if len(oldMeta.GetFinalizers()) > 0 && !w.DryRun && res.finished(obj, m, oldMeta) {
+		// The change took away what held a marked object.
+		if _, err := res.release(ctx, w, res.request("update", w), current, old); err != nil {
+			return Result{}, false, err
+		}
+		return Result{Object: obj, Deleted: true}, false, nil
+	}
 	keepTimes(m, oldMeta, func() bool { return apiequality.Semantic.DeepEqual(obj, old) })
 	return res.replace(ctx, w, current, obj, m)
 }

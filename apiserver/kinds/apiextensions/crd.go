@@ -18,7 +18,7 @@ var CustomResourceDefinition = kinds.Define(kinds.Row[*apiextensionsv1.CustomRes
 	Name: kinds.AnyName, AnyFinalizer: true,
 	Default:  defaultDefinition,
 	Validate: validateNew, ValidateUpdate: validateUpdate, ValidateStatus: validateStatus, Warnings: warnings,
-	HasFinalizers: heldBack, PrepareDelete: prepareDeletion,
+	HasFinalizers: heldBack, PrepareDelete: prepareDeletion, Precondition: "precondition failed",
 	PrepareCreate: func(_ *kinds.Request, d *apiextensionsv1.CustomResourceDefinition) { rememberStorage(d) },
 	PrepareUpdate: func(_ *kinds.Request, d, _ *apiextensionsv1.CustomResourceDefinition) { rememberStorage(d) },
 	Columns: []kinds.Column[*apiextensionsv1.CustomResourceDefinition]{

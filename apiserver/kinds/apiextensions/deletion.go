@@ -1,6 +1,7 @@
 package apiextensions
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
@@ -19,6 +20,10 @@ func prepareDeletion(req *kinds.Request, d *apiextensionsv1.CustomResourceDefini
 	if apihelpers.IsCRDConditionTrue(d, apiextensionsv1.Terminating) {
 		return
 	}
+	// Upstream does not ask what shall become of a definition's dependents.
+	d.Finalizers = slices.DeleteFunc(d.Finalizers, func(name string) bool {
+		return name == metav1.FinalizerOrphanDependents || name == metav1.FinalizerDeleteDependents
+	})
 	if !apihelpers.CRDHasFinalizer(d, apiextensionsv1.CustomResourceCleanupFinalizer) {
 		if done := apihelpers.FindCRDCondition(d, apiextensionsv1.Terminating); done != nil {
 			return // its objects are gone already
