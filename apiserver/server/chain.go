@@ -65,7 +65,7 @@ func (s *Server) lead(rw http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithDeadline(ctx, w.deadline)
 		defer cancel()
 		defer w.disarm()
-		bodyDeadline(rw, r, w.deadline)
+		defer bodyDeadline(ctx, rw, r)()
 	}
 	r = r.WithContext(ctx)
 	defer s.metrics.observe(w, r, state, start)()

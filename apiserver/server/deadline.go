@@ -1,22 +1,25 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
 
-// patience is what a client gets beyond a request's own time to send its body and to take its answer. A client that does
-// neither would otherwise hold a request, and the answer's memory, for as long as its connection lives.
+// patience is what a client gets beyond a request's own time to take its answer. A client that does not would otherwise hold
+// the answer's memory for as long as its connection lives.
 const patience = 5 * time.Second
 
-// bodyDeadline makes reads of a request's body fail some time after the request's own end. Bodies of long-running requests
-// are streams, and have none.
-func bodyDeadline(w http.ResponseWriter, r *http.Request, deadline time.Time) {
+// bodyDeadline makes reads of a request's body fail when the request's time is up. Bodies of long-running requests are
+// streams, and have no end. Setting a deadline in advance would cost every write a message to its connection's goroutine.
+func bodyDeadline(ctx context.Context, w http.ResponseWriter, r *http.Request) (stop func() bool) {
 	if r.Body == nil || r.Body == http.NoBody {
-		return
+		return func() bool { return true }
 	}
-	// Connections that cannot have deadlines are those of tests.
-	_ = http.NewResponseController(w).SetReadDeadline(deadline.Add(patience))
+	return context.AfterFunc(ctx, func() {
+		// Connections that cannot have deadlines are those of tests.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	})
 }
 
 // largeAnswer is the size from which on an answer may have to wait for its reader: what is smaller fits into the buffers of
