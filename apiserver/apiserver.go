@@ -270,7 +270,7 @@ func (s *Server) assemble(store *storage.Store, hub *watchcache.Hub, crypt *cryp
 	if crypt != nil {
 		parts = append(parts, part{"encryption", crypt.Run})
 	}
-	gate, feed := s.fairness(readers)
+	gate, feed := s.fairness(reg, readers)
 	if feed != nil {
 		parts = append(parts, part{"priority and fairness", feed})
 	}
@@ -366,7 +366,7 @@ func (s *Server) authentication(reg *registry.Registry) (*authn.Authenticator, m
 }
 
 // fairness makes the gate, and what keeps it as the cluster's objects say.
-func (s *Server) fairness(readers authz.Readers) (*fairness.Gate, func(context.Context) error) {
+func (s *Server) fairness(reg *registry.Registry, readers authz.Readers) (*fairness.Gate, func(context.Context) error) {
 	if !s.cfg.EnableFairness {
 		return nil, nil
 	}
@@ -383,7 +383,7 @@ func (s *Server) fairness(readers authz.Readers) (*fairness.Gate, func(context.C
 	if fs == nil || pl == nil {
 		return gate, nil
 	}
-	return gate, fairness.Feed{Gate: gate, Schemas: fs, Levels: pl}.Run
+	return gate, fairness.Feed{Gate: gate, Schemas: fs, Levels: pl, Status: applyCondition(reg)}.Run
 }
 
 // checks are the lines of /readyz.

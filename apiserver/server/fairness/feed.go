@@ -11,10 +11,12 @@ import (
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
 
-// Feed keeps a gate as the cluster's objects say.
+// Feed keeps a gate as the cluster's objects say, and the schemas' conditions as they are.
 type Feed struct {
 	Gate            *Gate
 	Schemas, Levels watchcache.Reader
+	// Status writes the conditions of schemas; nil leaves them alone.
+	Status WriteStatus
 }
 
 // Run follows the objects until ctx ends. As long as a kind has none at all the gate keeps what it had: that is a cluster
@@ -22,12 +24,29 @@ type Feed struct {
 func (f Feed) Run(ctx context.Context) error {
 	var mu sync.Mutex
 	schemas, levels := map[string]*flowcontrolv1.FlowSchema{}, map[string]*flowcontrolv1.PriorityLevelConfiguration{}
+	wake := make(chan struct{}, 1)
 	configure := func() {
 		if len(schemas) > 0 && len(levels) > 0 {
 			f.Gate.Configure(values(schemas), values(levels))
 		}
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
 	}
 	var group sync.WaitGroup
+	if f.Status != nil {
+		m := marker{write: f.Status, look: func() ([]*flowcontrolv1.FlowSchema, map[string]bool, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			names := make(map[string]bool, len(levels))
+			for name := range levels {
+				names[name] = true
+			}
+			return values(schemas), names, len(levels) > 0
+		}}
+		group.Go(func() { m.run(ctx, wake) })
+	}
 	group.Go(func() { keep(ctx, f.Schemas, &mu, schemas, configure) })
 	group.Go(func() { keep(ctx, f.Levels, &mu, levels, configure) })
 	group.Wait()
