@@ -149,28 +149,72 @@ func (l *load) countOn(ctx context.Context, conn *raw.Conn, path, revision, mark
 	if strings.Contains(path, "?") {
 		sep = "&"
 	}
-	request := raw.Request{Method: http.MethodGet, Path: path + sep + "watch=1&resourceVersion=" + revision, Accept: jsonType, Started: func() { close(w.started) }}
-	needle := []byte(mark)
-	// The end of a piece may cut a mark in two: what could be the beginning of one is kept for the next.
-	keep := max(0, len(needle)-1)
-	var rest []byte
+	var once sync.Once
+	events := &lines{w: w, mark: []byte(mark), want: int64(n), revision: revision}
+	read := events.read
+	if mark == line {
+		// Counting ends of lines needs no whole lines, and costs next to nothing.
+		read = func(b []byte) bool { return w.seen.Add(int64(bytes.Count(b, []byte(mark)))) < int64(n) }
+	}
 	go func() {
 		defer close(w.done)
-		_, err := conn.Do(ctx, request, func(b []byte) bool {
-			if keep > 0 {
-				b = append(rest, b...)
+		for {
+			events.rest = events.rest[:0]
+			request := raw.Request{Method: http.MethodGet, Path: path + sep + "watch=1&resourceVersion=" + events.revision, Accept: jsonType,
+				Started: func() { once.Do(func() { close(w.started) }) }}
+			_, err := conn.Do(ctx, request, read)
+			if w.seen.Load() >= int64(n) {
+				return
 			}
-			found := bytes.Count(b, needle)
-			if keep > 0 {
-				rest = append(rest[:0:0], b[max(0, len(b)-keep):]...)
+			// A server may end a watch whose reader is slow, and clients begin again where they were.
+			if err == nil && events.failed == "" && mark != line && ctx.Err() == nil {
+				continue
 			}
-			return w.seen.Add(int64(found)) < int64(n)
-		})
-		if w.seen.Load() < int64(n) {
-			w.err = fmt.Errorf("watch of %s ended after %d of %d events: %w", path, w.seen.Load(), n, orEnd(err))
+			w.err = fmt.Errorf("watch of %s ended after %d of %d events: %w %s", path, w.seen.Load(), n, orEnd(err), events.failed)
+			return
 		}
 	}()
 	return w
+}
+
+// lines counts the events of a watch that hold a mark, and notes how far the watch has come.
+type lines struct {
+	w        *watching
+	mark     []byte
+	want     int64
+	rest     []byte // of a line whose end has not come
+	revision string // of the last event
+	failed   string // the server's word on why the watch cannot go on
+}
+
+func (l *lines) read(b []byte) bool {
+	l.rest = append(l.rest, b...)
+	done := 0
+	for {
+		end := bytes.IndexByte(l.rest[done:], '\n')
+		if end < 0 {
+			break
+		}
+		l.event(l.rest[done : done+end])
+		done += end + 1
+	}
+	l.rest = l.rest[:copy(l.rest, l.rest[done:])]
+	return l.w.seen.Load() < l.want && l.failed == ""
+}
+
+func (l *lines) event(text []byte) {
+	if bytes.HasPrefix(text, []byte(`{"type":"ERROR"`)) {
+		l.failed = string(text)
+		return
+	}
+	if bytes.Contains(text, l.mark) {
+		l.w.seen.Add(1)
+	}
+	if _, rest, ok := bytes.Cut(text, []byte(`"resourceVersion":"`)); ok {
+		if revision, _, ok := bytes.Cut(rest, []byte{'"'}); ok {
+			l.revision = string(revision)
+		}
+	}
 }
 
 func orEnd(err error) error {
