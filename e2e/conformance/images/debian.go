@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -149,7 +150,7 @@ func readPackage(r *tar.Reader, into layer) error {
 			return err
 		}
 		p := merged(h.Name)
-		if p == "." || unwanted.MatchString(p) || oneOf(p, "bin", "sbin", "lib", "lib64") {
+		if p == "." || unwanted.MatchString(p) || slices.Contains(moved, p) {
 			continue
 		}
 		f := file{Header: tar.Header{Typeflag: h.Typeflag, Mode: h.Mode, Linkname: h.Linkname, Uid: h.Uid, Gid: h.Gid}}
@@ -169,22 +170,16 @@ func readPackage(r *tar.Reader, into layer) error {
 	}
 }
 
-// merged is where a path lies on a system whose /bin, /sbin and /lib* are links into /usr.
+// moved are folders that today are links into /usr.
+var moved = []string{"bin", "sbin", "lib", "lib64"}
+
+// merged is where a path lies on a system with these links.
 func merged(p string) string {
 	p = path.Clean(strings.TrimPrefix(strings.TrimPrefix(p, "."), "/"))
-	if first, rest, ok := strings.Cut(p, "/"); ok && oneOf(first, "bin", "sbin", "lib", "lib64") {
+	if first, rest, ok := strings.Cut(p, "/"); ok && slices.Contains(moved, first) {
 		return "usr/" + first + "/" + rest
 	}
 	return p
-}
-
-func oneOf(s string, words ...string) bool {
-	for _, w := range words {
-		if s == w {
-			return true
-		}
-	}
-	return false
 }
 
 // debianRoot is a root file system of the packages. busybox, with its applets, stands in for what they have not.
@@ -195,7 +190,7 @@ func debianRoot(ctx context.Context, debs []string, busybox string, applets []st
 			return nil, err
 		}
 	}
-	for _, d := range []string{"bin", "sbin", "lib", "lib64"} {
+	for _, d := range moved {
 		l.dir("usr/"+d, 0o755).link(d, "usr/"+d)
 	}
 	// What the packages' scripts would have done.
