@@ -78,7 +78,7 @@ func (c *Codec) version(gv schema.GroupVersion) (*servedVersion, error) {
 func (c *Codec) Offer() Offer {
 	offer := Offer{Formats: allFormats, Partial: true, Table: !c.kind.Virtual || c.kind.Objects != nil}
 	if c.Text {
-		offer.Formats = textFormats
+		offer.Formats, offer.named = textFormats, allFormats
 	}
 	return offer
 }

@@ -44,6 +44,8 @@ func (f Format) StreamType() string {
 type Offer struct {
 	// Formats in order of preference; the first is what a client gets that accepts anything.
 	Formats []Format
+	// named are the formats that refusals name, if they are others: upstream's names protobuf for custom resources, too.
+	named []Format
 	// Partial allows as=PartialObjectMetadata and as=PartialObjectMetadataList.
 	Partial bool
 	// Table allows as=Table, in JSON and YAML.
@@ -205,7 +207,11 @@ func InputFormat(r *http.Request, offer Offer) (Format, error) {
 
 func (o *Offer) types(stream bool) []string {
 	var out []string
-	for _, f := range o.Formats {
+	formats := o.Formats
+	if o.named != nil {
+		formats = o.named
+	}
+	for _, f := range formats {
 		switch {
 		case !stream:
 			out = append(out, formatTypes[f])
