@@ -202,26 +202,39 @@ func (c *Cache) dropped(number int64, e *event) {
 	})
 }
 
-// join finds or makes a scope for one more watcher. The caller holds mu.
-func (c *Cache) join(key scopeKey) *scope {
+// join finds or makes a scope for one more watcher, of what happens after a revision that the ring reaches back to. The
+// caller holds mu.
+func (c *Cache) join(key scopeKey, after int64) *scope {
 	if key.by == everything {
 		c.all.watchers++
 		return c.all
 	}
 	s := c.scopes[key]
 	if s == nil {
-		s = &scope{key: key}
-		for n := c.ring.first; n < c.ring.next; n++ {
-			in := false
-			touched(&c.Resource, c.ring.at(n), func(k scopeKey) { in = in || k == key })
-			if in {
-				s.numbers = append(s.numbers, n)
-			}
-		}
+		s = &scope{key: key, since: after, numbers: c.numbers(key, c.ring.after(after), c.ring.next)}
 		c.scopes[key] = s
+	} else if after < s.since {
+		// Places of the other watchers stay what they are: base counts down.
+		earlier := c.numbers(key, c.ring.after(after), c.ring.after(s.since))
+		s.numbers = append(earlier, s.numbers...)
+		s.base -= int64(len(earlier))
+		s.since = after
 	}
 	s.watchers++
 	return s
+}
+
+// numbers are those of a scope's events among some of the ring. A watcher that begins at the present looks at none, however
+// long the ring is.
+func (c *Cache) numbers(key scopeKey, from, to int64) (out []int64) {
+	for n := from; n < to; n++ {
+		in := false
+		touched(&c.Resource, c.ring.at(n), func(k scopeKey) { in = in || k == key })
+		if in {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func (c *Cache) leave(s *scope) {

@@ -200,10 +200,11 @@ func TestRingIsBoundedByBytesAndAge(t *testing.T) {
 
 func TestScopesEndWithTheirWatchers(t *testing.T) {
 	s := one(t, func(c *Config) { c.ringMost = 50 })
-	s.create(aPod("ns", "a", on("n1")))
+	s.list(ListOptions{})
+	created := fmt.Sprint(s.create(aPod("ns", "a", on("n1"))))
 	var all []*watching
 	for range 5 {
-		all = append(all, s.watch(WatchOptions{ResourceVersion: "1", Fields: fieldSelector(t, "spec.nodeName=n1")}),
+		all = append(all, s.watch(WatchOptions{ResourceVersion: created, Fields: fieldSelector(t, "spec.nodeName=n1")}),
 			s.watch(WatchOptions{Namespace: "ns"}), s.watch(WatchOptions{Namespace: "ns", Name: "a"}))
 	}
 	for i := range 200 {
@@ -225,6 +226,38 @@ func TestScopesEndWithTheirWatchers(t *testing.T) {
 	}
 	if n := len(s.pods.scopes); n != 0 {
 		t.Errorf("%d scopes are left", n)
+	}
+}
+
+func TestLaterWatchersOfAScopeSeeWhatWasBefore(t *testing.T) {
+	s := one(t)
+	s.list(ListOptions{}) // loaded: what follows are events
+	s.create(aPod("ns", "other", on("n2")))
+	start := s.create(aPod("ns", "a", on("n1")))
+	middle := int64(0)
+	for i := range 6 {
+		rev := s.put(aPod("ns", "a", on("n1"), note(fmt.Sprint(i))))
+		s.put(aPod("ns", "other", on("n2"), note(fmt.Sprint(i))))
+		if i == 2 {
+			middle = rev
+		}
+	}
+	s.list(ListOptions{})
+	node := func(revision int64) *watching {
+		return s.watch(WatchOptions{ResourceVersion: fmt.Sprint(revision), Fields: fieldSelector(t, "spec.nodeName=n1")})
+	}
+	// The scope is made for the present, then reaches back twice; its earlier watchers stay where they are.
+	now, half, whole := s.watch(WatchOptions{Fields: fieldSelector(t, "spec.nodeName=n1")}), node(middle), node(start)
+	now.want("ADDED a")
+	for range 3 {
+		half.want("MODIFIED a")
+	}
+	for range 6 {
+		whole.want("MODIFIED a")
+	}
+	s.put(aPod("ns", "a", on("n2")))
+	for _, w := range []*watching{now, half, whole} {
+		w.want("DELETED a")
 	}
 }
 

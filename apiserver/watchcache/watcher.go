@@ -175,18 +175,25 @@ func (w *cacheWatcher) begin(b begin, key scopeKey) bool {
 		return false
 	}
 	w.generation = c.generation
-	w.scope = c.join(key)
 	s, reached := c.viewLocked()
+	now := b.initial || b.revision == 0
 	switch {
-	case b.initial:
-		w.initial, w.initialKey, w.revision = s, w.filter.prefix, reached
-		w.place = w.scope.end(&c.ring)
-	case b.revision == 0: // from now on
-		w.revision, w.place = reached, w.scope.end(&c.ring)
+	case now:
+		w.revision = reached
 	case b.revision < c.ring.since:
 		w.failed = tooOld(b.revision, c.ring.since)
+		return true
 	default:
-		w.revision, w.place = b.revision, w.scope.place(&c.ring, b.revision)
+		w.revision = b.revision
+	}
+	w.scope = c.join(key, w.revision)
+	if now {
+		w.place = w.scope.end(&c.ring)
+	} else {
+		w.place = w.scope.place(&c.ring, b.revision)
+	}
+	if b.initial {
+		w.initial, w.initialKey = s, w.filter.prefix
 	}
 	return true
 }
