@@ -37,7 +37,7 @@ func (v *version) validateNew(u *unstructured.Unstructured) field.ErrorList {
 	errs = append(errs, validation.ValidateCustomResource(nil, u.Object, s.whole)...)
 	errs = append(errs, v.validateScaleSpec(u)...)
 	errs = append(errs, v.validateScaleStatus(u)...)
-	errs = append(errs, schemaobjectmeta.Validate(context.TODO(), nil, u.Object, s.structural, false)...)
+	errs = append(errs, schemaobjectmeta.Validate(context.Background(), nil, u.Object, s.structural, false)...)
 	errs = append(errs, structurallisttype.ValidateListSetsAndMaps(nil, s.structural, u.Object)...)
 	return append(errs, v.validateRules(s.structural, errs, u, nil, nil)...)
 }
@@ -54,7 +54,7 @@ func (v *version) validateUpdate(u, old *unstructured.Unstructured) field.ErrorL
 	errs = append(errs, validation.ValidateCustomResourceUpdate(nil, u.Object, old.Object, s.whole, validation.WithRatcheting(same))...)
 	errs = append(errs, v.validateScaleSpec(u)...)
 	errs = append(errs, v.validateScaleStatus(u)...)
-	errs = append(errs, schemaobjectmeta.Validate(context.TODO(), nil, u.Object, s.structural, false)...)
+	errs = append(errs, schemaobjectmeta.Validate(context.Background(), nil, u.Object, s.structural, false)...)
 	errs = append(errs, validateLists(s.structural, u, old)...)
 	return append(errs, v.validateRules(s.structural, errs, u, old, same)...)
 }
@@ -102,7 +102,7 @@ func (v *version) validateRules(s *structuralschema.Structural, before field.Err
 	if old != nil {
 		was, options = old.Object, []cel.Option{cel.WithRatcheting(same)}
 	}
-	errs, _ := rules.Validate(context.TODO(), nil, s, u.Object, was, celconfig.RuntimeCELCostBudget, options...)
+	errs, _ := rules.Validate(context.Background(), nil, s, u.Object, was, celconfig.RuntimeCELCostBudget, options...)
 	return errs
 }
 
