@@ -13,7 +13,7 @@ say() { printf '%5ds  %s\n' $((SECONDS - begin)) "$*"; }
 fail() { echo "test-vm: $*" >&2; exit 1; }
 
 [ "$(uname -m)" = x86_64 ] || fail "knows x86-64 alone; this is $(uname -m)"
-hack/need.sh qemu-system-x86_64:qemu-system-x86 cpio busybox:busybox-static runc conmon iptables gzip depmod:kmod
+hack/need.sh qemu-system-x86_64:qemu-system-x86 cpio busybox:busybox-static runc crun conmon iptables gzip depmod:kmod
 mkdir -p "$work"
 
 # The kernel, from Debian's package, not installed.
@@ -30,6 +30,9 @@ release=${kernel##*/vmlinuz-}
 say "tests and kubectl"
 go build -buildvcs=false -o bin/ ./e2e/kubectl
 go test -c -o "$work/e2e.test" ./e2e
+# What is different on cgroup v2 has tests of its own: control groups, and the runtime's contract with both OCI runtimes.
+go test -c -o "$work/cgroups.test" ./nodeagent/cgroups
+go test -c -o "$work/oci.test" ./nodeagent/runtime/oci
 
 say "RAM disk"
 root=$work/root
@@ -51,7 +54,7 @@ add() { # PROGRAM...: copies programs and the libraries they load to where they 
 		done
 	done
 }
-PATH=$PATH:/usr/sbin add runc conmon xtables-nft-multi
+PATH=$PATH:/usr/sbin add runc crun conmon xtables-nft-multi
 for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
 	ln -sf "$(command -v xtables-nft-multi || echo /usr/sbin/xtables-nft-multi)" "$root/usr/sbin/$name"
 done
@@ -71,7 +74,7 @@ cp bin/{apiserver,controller-manager,scheduler,nodeagent,proxy,pause,machine-ini
 cp -r bin/images "$root/skiff/bin/"
 cp -r deploy/demo "$root/skiff/deploy/"
 cp go.mod "$root/skiff/"
-cp "$work/e2e.test" "$root/skiff/e2e/"
+cp "$work"/{e2e,cgroups,oci}.test "$root/skiff/e2e/"
 echo "root:x:0:0:root:/root:/bin/sh" >"$root/etc/passwd"
 echo "root:x:0:" >"$root/etc/group"
 echo "127.0.0.1 localhost" >"$root/etc/hosts"
@@ -116,6 +119,8 @@ explain() {
 }
 # A test that waits says nothing for minutes here; so the pods are shown now and then.
 watch() { while sleep 60; do echo "VM: \$(cut -d. -f1 /proc/uptime)s \$(KUBECONFIG=\$(ls /var/lib/skiff/clusters/*/admin.conf 2>/dev/null | head -n 1) bin/skiff get pods -A --no-headers --request-timeout=50s 2>&1 | awk '{printf "%s %s %s; ", \$2, \$3, \$4}')"; done; }
+run e2e/cgroups.test -test.v
+run e2e/oci.test -test.v -test.run Contract -test.timeout 40m
 watch &
 run bin/skiff up --timeout 20m
 run bin/skiff apply -f deploy/demo/web.yaml
@@ -124,6 +129,7 @@ run bin/skiff get nodes,pods,services -o wide
 address=\$(bin/skiff get service web -o 'jsonpath={.spec.clusterIP}')
 for i in 1 2 3; do run bin/skiff machine exec node-1 -- busybox wget -qO- http://\$address/; done
 run bin/skiff status
+ps -o args | grep -o '[-]-runtime /[^ ]*' | sort | uniq -c
 run bin/skiff down
 cd e2e
 run ./e2e.test -test.v -test.parallel 1 -test.timeout 70m -test.run '^($tests)\$'
