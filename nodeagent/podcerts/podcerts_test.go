@@ -86,7 +86,7 @@ func TestCertificate(t *testing.T) {
 	must(err)
 	_, err = client.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "sa"}}, metav1.CreateOptions{})
 	must(err)
-	no, seconds := false, int32(3600)
+	no, seconds := false, int32(7200)
 	source := &corev1.PodCertificateProjection{SignerName: "example.com/good", KeyType: "ED25519", MaxExpirationSeconds: &seconds, CredentialBundlePath: "a"}
 	bad := &corev1.PodCertificateProjection{SignerName: "example.com/bad", KeyType: "ECDSAP256", MaxExpirationSeconds: &seconds, CredentialBundlePath: "b"}
 	pod, err := client.CoreV1().Pods("default").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"},
