@@ -49,6 +49,21 @@ func (m *Manager) Create(ctx context.Context, config runtime.SandboxConfig) (San
 	return m.Get(s.ID)
 }
 
+// monitors is the memory that pause and the containers' monitors may take beside what the pod's limit leaves to containers.
+const monitors = 16 << 20
+
+// WithMonitors are the limits of a pod's control group. Pause and the monitors live in it too: a container at its own limit
+// must not leave them without memory, or the kernel ends a monitor in its stead.
+func WithMonitors(res runtime.Resources) runtime.Resources {
+	if res.MemoryLimit > 0 {
+		res.MemoryLimit += monitors
+		if res.MemorySwapLimit > 0 {
+			res.MemorySwapLimit += monitors
+		}
+	}
+	return res
+}
+
 func (m *Manager) build(ctx context.Context, s *Sandbox) error {
 	config := &s.Config
 	if config.LogDirectory != "" {
@@ -56,7 +71,7 @@ func (m *Manager) build(ctx context.Context, s *Sandbox) error {
 			return err
 		}
 	}
-	if err := m.config.Cgroups.Create(config.CgroupParent, config.PodResources); err != nil {
+	if err := m.config.Cgroups.Create(config.CgroupParent, WithMonitors(config.PodResources)); err != nil {
 		return err
 	}
 	proc, err := m.startPause(s)

@@ -159,7 +159,11 @@ func (r *Runtime) readEnd(c *container) end {
 	if err = errors.Join(err, statErr); err != nil {
 		// Conmon was killed. Without it nobody reads the container's output: end it.
 		r.cgroups.Kill(c.Group)
-		return end{at: time.Now(), code: 137, reason: runtime.ReasonError, message: "the container monitor died"}
+		e := end{at: time.Now(), code: 137, reason: runtime.ReasonError, message: "the container monitor died"}
+		if r.oomKilled(c) {
+			e.reason = runtime.ReasonOOMKilled
+		}
+		return e
 	}
 	e := end{at: info.ModTime(), code: code, reason: runtime.ReasonError}
 	switch {

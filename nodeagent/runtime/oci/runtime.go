@@ -319,5 +319,5 @@ func (r *Runtime) UpdatePodResources(_ context.Context, sandboxID string, res ru
 	if err != nil {
 		return err
 	}
-	return r.cgroups.Update(s.Config.CgroupParent, res)
+	return r.cgroups.Update(s.Config.CgroupParent, sandbox.WithMonitors(res))
 }
