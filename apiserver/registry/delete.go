@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/skiff-project/skiff/apiserver/admission"
 	"github.com/skiff-project/skiff/apiserver/kinds"
@@ -128,7 +129,12 @@ func (res *Resource) tryDelete(ctx context.Context, w *Write, current *watchcach
 			}
 		}
 	}
-	revision, err := res.release(ctx, w, req, current, old)
+	var revision int64
+	if plan == markAndRemove && !w.DryRun {
+		revision, current, err = res.releaseMarked(ctx, w, req, current, old, oldMeta.GetUID())
+	} else {
+		revision, err = res.release(ctx, w, req, current, old)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -378,6 +384,36 @@ func (res *Resource) release(ctx context.Context, w *Write, req *kinds.Request, 
 	}
 	done()
 	return revision, nil
+}
+
+// releaseMarked removes an object that this request has just marked. Whoever writes to it in between removes it too, since
+// nothing holds it any more (see finished): then it is gone as was asked, and the revision is 0.
+func (res *Resource) releaseMarked(ctx context.Context, w *Write, req *kinds.Request, current *watchcache.Object, old runtime.Object, uid types.UID) (int64, *watchcache.Object, error) {
+	for {
+		revision, err := res.release(ctx, w, req, current, old)
+		var conflict *storage.Conflict
+		switch {
+		case apierrors.IsNotFound(err):
+			return 0, current, nil
+		case !errors.As(err, &conflict):
+			return revision, current, err
+		}
+		now, err := res.read(ctx, w, watchcache.Latest)
+		if err != nil {
+			return 0, current, err
+		}
+		if now == nil {
+			return 0, current, nil
+		}
+		obj, err := now.Shared()
+		if err != nil {
+			return 0, current, apierrors.NewInternalError(err)
+		}
+		if m, err := meta.Accessor(obj); err != nil || m.GetUID() != uid {
+			return 0, current, nil // another one of the same name
+		}
+		current, old = now, obj
+	}
 }
 
 // remove takes an object out of etcd.
