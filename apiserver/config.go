@@ -75,7 +75,7 @@ type Config struct {
 	DisableAdmission  []string
 	// AdmissionConfig is a file with configurations of admission rules.
 	AdmissionConfig string
-	AllowPrivileged   bool
+	AllowPrivileged bool
 
 	ServiceCIDRs  string
 	NodePorts     string

@@ -52,7 +52,9 @@ func startIssuer(t *testing.T) *issuer {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(body()) })
 	}
 	answer("/.well-known/openid-configuration", func() any { return map[string]string{"issuer": i.URL, "jwks_uri": i.URL + "/keys"} })
-	answer("/elsewhere", func() any { return map[string]string{"issuer": "https://not.resolved.example", "jwks_uri": i.URL + "/keys"} })
+	answer("/elsewhere", func() any {
+		return map[string]string{"issuer": "https://not.resolved.example", "jwks_uri": i.URL + "/keys"}
+	})
 	answer("/keys", func() any {
 		i.mu.Lock()
 		defer i.mu.Unlock()
