@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/request"
 )
 
 // Operation is what happens to the object.
@@ -59,6 +60,18 @@ func (a *Attributes) Annotate(key, value string) {
 	a.AuditAnnotations[key] = value
 }
 
+// tell hands the annotations over to the audit event of ctx's request, whether the write is refused or not.
+func (a *Attributes) tell(ctx context.Context) {
+	if len(a.AuditAnnotations) == 0 {
+		return
+	}
+	if state := request.StateFrom(ctx); state != nil {
+		for key, value := range a.AuditAnnotations {
+			state.Note(key, value)
+		}
+	}
+}
+
 // Is says whether the write is to the main resource (subresource "") or a subresource of a kind.
 func (a *Attributes) Is(group, resource, subresource string) bool {
 	return a.Kind.GVK.Group == group && a.Kind.Resource == resource && a.Subresource == subresource
@@ -85,6 +98,7 @@ type Chain []Rule
 
 // Mutate implements Interface.
 func (c Chain) Mutate(ctx context.Context, a *Attributes) error {
+	defer a.tell(ctx)
 	if err := c.mutate(ctx, a); err != nil || !a.again {
 		return err
 	}
@@ -106,6 +120,7 @@ func (c Chain) mutate(ctx context.Context, a *Attributes) error {
 
 // Validate implements Interface.
 func (c Chain) Validate(ctx context.Context, a *Attributes) error {
+	defer a.tell(ctx)
 	for i := range c {
 		if c[i].Validate == nil {
 			continue

@@ -3,6 +3,7 @@ package request
 import (
 	"context"
 	"net/http"
+	"sync"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
@@ -21,14 +22,18 @@ type State struct {
 	// Impersonator is who really asks, where User is impersonated.
 	Impersonator *User
 	// Notes are annotations for the audit event (why authorization allowed, what admission found); nil where nobody
-	// listens. They are used by the goroutine that serves the request alone.
+	// listens. They are read by the goroutine that serves the request alone.
 	Notes map[string]string
+	// noting is held to write Notes: a deletion of many objects is admitted by several goroutines.
+	noting sync.Mutex
 
 	warnings warnings
 }
 
-// Note adds an annotation for the audit event.
+// Note adds an annotation for the audit event. It is safe for concurrent use.
 func (s *State) Note(key, value string) {
+	s.noting.Lock()
+	defer s.noting.Unlock()
 	if s.Notes == nil {
 		s.Notes = map[string]string{}
 	}

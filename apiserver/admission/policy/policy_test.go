@@ -3,10 +3,13 @@ package policy_test
 import (
 	"context"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
+	"github.com/skiff-project/skiff/apiserver"
 	"github.com/skiff-project/skiff/apiserver/apitest"
 )
 
@@ -177,6 +181,35 @@ func TestValidating(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestAudit(t *testing.T) {
+	dir := t.TempDir()
+	rules, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.log")
+	if err := os.WriteFile(rules, []byte("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	api := apitest.Start(t, apitest.With(func(c *apiserver.Config) { c.AuditPolicy, c.AuditLog = rules, log }))
+	c := api.Client()
+	apply(t, c, admissionv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: on("apps", "deployments"), Validations: []admissionv1.Validation{{Expression: "false", Message: "think again"}},
+		AuditAnnotations: []admissionv1.AuditAnnotation{{Key: "size", ValueExpression: "string(object.spec.replicas)"}},
+	}, admissionv1.ValidatingAdmissionPolicyBindingSpec{ValidationActions: []admissionv1.ValidationAction{admissionv1.Audit}})
+	if _, err := c.AppsV1().Deployments("default").Create(t.Context(), deployment("noted", 7), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var text []byte
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var err error
+		if text, err = os.ReadFile(log); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), `"rule/size":"7"`) && strings.Contains(string(text), "validation.policy.admission.k8s.io/validation_failure") &&
+			strings.Contains(string(text), "think again") {
+			return
+		}
+	}
+	t.Errorf("the audit log says nothing of the policy: %d bytes", len(text))
 }
 
 func TestMutating(t *testing.T) {
