@@ -45,8 +45,8 @@ type Attributes struct {
 	// changes, the rules before it have not seen.
 	Round int
 	again bool
-	// Notes are what rules remember from one round to the next, by their names.
-	Notes map[string]any
+	// notes are the Rounds of rules, by their names.
+	notes map[string]any
 }
 
 // Again asks for a second round of the mutating rules. There is never a third one.

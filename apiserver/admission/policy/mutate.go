@@ -54,21 +54,6 @@ func (c *compiled) compileMutations(spec *admissionv1.MutatingAdmissionPolicySpe
 	}
 }
 
-const remembered = "policies"
-
-// notes are what mutate remembers between rounds: which applications have seen all changes so far, and which have not.
-type notes struct {
-	asked, again map[string]bool
-	left         runtime.Object
-}
-
-func (n *notes) changed() {
-	for key := range n.asked {
-		n.again[key] = true
-	}
-	clear(n.asked)
-}
-
 // mutate applies the mutating policies, one after the other. In the second round only those that want to be applied
 // again are, and only if something has changed since they were.
 func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
@@ -79,36 +64,20 @@ func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
 	if err != nil || len(apps)+len(failed) == 0 {
 		return err
 	}
-	n, ok := a.Notes[remembered].(*notes)
-	if !ok {
-		n = &notes{asked: map[string]bool{}, again: map[string]bool{}}
-		if a.Notes == nil {
-			a.Notes = map[string]any{}
-		}
-		a.Notes[remembered] = n
-	}
-	if a.Round > 0 && n.left != nil && !apiequality.Semantic.DeepEqual(n.left, a.Object) {
-		n.changed()
-	}
+	rounds := admission.RoundsOf[string](a, "policies")
 	for i := range apps {
 		app := &apps[i]
 		key := app.compiled.key + "/" + app.binding.key + "/" + nameOf(app.param)
-		if a.Round > 0 && !n.again[key] {
+		if !rounds.Due(a, key) {
 			continue
 		}
 		changed, errs := p.apply(ctx, a, app)
 		for _, err := range errs {
 			failed = append(failed, failure{app.compiled, app.binding, err})
 		}
-		if changed {
-			n.changed()
-			a.Again()
-		}
-		if app.reinvocable {
-			n.asked[key] = true
-		}
+		rounds.Asked(a, key, changed, app.reinvocable)
 	}
-	n.left = a.Object.DeepCopyObject()
+	rounds.Left(a)
 	return refuseMutation(a, failed)
 }
 

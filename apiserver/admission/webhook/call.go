@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 
 	admissionapi "k8s.io/api/admission/v1"
@@ -190,17 +189,4 @@ func (h *Hooks) passes(ctx context.Context, hook *hook, err error) error {
 	}
 	h.Log.Warn("a webhook failed and is ignored, as its policy says", "configuration", hook.configuration, "err", err)
 	return nil
-}
-
-// notes are what mutate remembers between rounds.
-type notes struct {
-	// asked are reinvocable webhooks that were asked and have seen all changes so far; again are those that have not.
-	asked, again map[*hook]bool
-	// left is the object as the webhooks left it.
-	left runtime.Object
-}
-
-func (n *notes) changed() {
-	maps.Copy(n.again, n.asked)
-	clear(n.asked)
 }

@@ -16,8 +16,6 @@ import (
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
 
-const note = "webhooks"
-
 // mutate asks the mutating webhooks, one after the other. In the second round only those are asked that want to be asked
 // again, and only if something has changed since they were.
 func (h *Hooks) mutate(ctx context.Context, a *admission.Attributes) error {
@@ -28,23 +26,13 @@ func (h *Hooks) mutate(ctx context.Context, a *admission.Attributes) error {
 	if err != nil || len(hooks) == 0 {
 		return err
 	}
-	n, ok := a.Notes[note].(*notes)
-	if !ok {
-		n = &notes{asked: map[*hook]bool{}, again: map[*hook]bool{}}
-		if a.Notes == nil {
-			a.Notes = map[string]any{}
-		}
-		a.Notes[note] = n
-	}
-	if a.Round > 0 && n.left != nil && !apiequality.Semantic.DeepEqual(n.left, a.Object) {
-		n.changed() // by rules of the server
-	}
+	rounds := admission.RoundsOf[*hook](a, "webhooks")
 	for i, hook := range hooks {
 		version, err := h.wants(ctx, hook, a)
 		if err != nil {
 			return err
 		}
-		if version == nil || a.Round > 0 && !n.again[hook] {
+		if version == nil || !rounds.Due(a, hook) {
 			continue
 		}
 		changed, err := h.mutateBy(ctx, hook, a, version)
@@ -53,17 +41,9 @@ func (h *Hooks) mutate(ctx context.Context, a *admission.Attributes) error {
 		if err := h.passes(ctx, hook, err); err != nil {
 			return err
 		}
-		if changed {
-			n.changed()
-			a.Again()
-		}
-		if hook.reinvocable {
-			n.asked[hook] = true
-		}
+		rounds.Asked(a, hook, changed, hook.reinvocable)
 	}
-	if a.Object != nil {
-		n.left = a.Object.DeepCopyObject()
-	}
+	rounds.Left(a)
 	return nil
 }
 
