@@ -6,7 +6,9 @@ what=${1:-all}
 export SKIFF_EGRESS=${SKIFF_TEST_EGRESS:-false} # no test leaves this machine
 [ "$(id -u)" = 0 ] || { echo "test: tests make namespaces and mounts: run as root" >&2; exit 1; }
 command -v go >/dev/null || { echo "test: needs Go 1.26 or later" >&2; exit 1; }
-hack/need.sh runc crun conmon iptables ip:iproute2 busybox:busybox-static nft:nftables curl || exit 1
+hack/need.sh runc crun conmon iptables ip:iproute2 busybox:busybox-static nft:nftables curl containerd || exit 1
+# The runtime interface is tested on containerd, with the plug-ins that it has its networks from.
+[ -x /opt/cni/bin/bridge ] || hack/need.sh /usr/lib/cni/bridge:containernetworking-plugins || exit 1
 export CGO_ENABLED=0 # as the programs are built, so that nothing is compiled twice
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

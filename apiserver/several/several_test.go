@@ -168,9 +168,11 @@ func TestServersComeAndGo(t *testing.T) {
 		from := w.last.Load()
 		viaA, viaB, viaD := a.client(), b.client(), d.client()
 		killed := make(chan struct{})
-		go func() { time.Sleep(100 * time.Millisecond); a.kill(); close(killed) }()
 		var lost int
 		for i := range 300 {
+			if i == 50 {
+				go func() { a.kill(); close(killed) }() // beside the writes that follow
+			}
 			via := viaB
 			if i%2 == 0 && lost == 0 {
 				via = viaA
