@@ -12,10 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	kjson "sigs.k8s.io/json"
+
+	"github.com/skiff-project/skiff/apiserver/wire/jsonplan"
 )
 
 // partial applies a merge patch, strategic or not, to those top-level fields alone that it names: turning a whole object
 // into maps and back is most of the cost of a patch, and nearly all patches are of the status.
+//
+// Most of them need no maps at all (package jsonplan); the rest have directives or touch what only the libraries know.
 //
 // It is nil for whatever is not plain sailing: directives at the top, unknown fields, mistakes. Those take the way of the
 // whole object, which has the messages.
@@ -29,6 +33,9 @@ func (p *Patch) partial(v view, old runtime.Object) runtime.Object {
 	}
 	if _, custom := current.(*unstructured.Unstructured); custom {
 		return nil
+	}
+	if out := p.inPlace(v, current); out != nil {
+		return out
 	}
 	patch := map[string]any{}
 	if found, err := kjson.UnmarshalStrict(p.Body, &patch); err != nil || len(found) > 0 || len(patch) == 0 {
@@ -63,6 +70,16 @@ func (p *Patch) partial(v view, old runtime.Object) runtime.Object {
 		to.Field(fields[name]).Set(merged.Field(fields[name]))
 	}
 	out.GetObjectKind().SetGroupVersionKind(target.GVK)
+	return out
+}
+
+// inPlace applies the patch to a copy of the object, without maps in between.
+func (p *Patch) inPlace(v view, current runtime.Object) runtime.Object {
+	out := current.DeepCopyObject()
+	if !jsonplan.Merge(out, p.Body, p.Type == types.StrategicMergePatchType) {
+		return nil
+	}
+	out.GetObjectKind().SetGroupVersionKind(v.target().GVK)
 	return out
 }
 

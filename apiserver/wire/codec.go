@@ -284,8 +284,12 @@ func (c *Codec) encode(obj runtime.Object, v *servedVersion, media watchcache.Me
 
 // compactJSON is encodeJSON without the line break.
 func compactJSON(obj any) ([]byte, error) {
-	data, err := encodeJSON(obj)
-	return bytes.TrimSuffix(data, []byte("\n")), err
+	buf := getBuffer()
+	defer putBuffer(buf)
+	if err := writeJSON(buf, obj); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(buf.Bytes()), nil
 }
 
 // partial is the metadata of an object, as a version of meta.k8s.io.

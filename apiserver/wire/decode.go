@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/wire/jsonplan"
 )
 
 // Body is a request's body on its way to becoming an object.
@@ -160,6 +161,12 @@ func unmarshal(data []byte, into runtime.Object, strict bool) ([]error, error) {
 			return kjson.UnmarshalStrict(data, &u.Object)
 		}
 		return nil, kjson.UnmarshalCaseSensitivePreserveInts(data, &u.Object)
+	}
+	if value := reflect.ValueOf(into).Elem(); value.IsZero() {
+		if jsonplan.Unmarshal(data, into) {
+			return nil, nil
+		}
+		value.SetZero()
 	}
 	if strict {
 		return kjson.UnmarshalStrict(data, into)

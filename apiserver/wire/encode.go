@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"github.com/skiff-project/skiff/apiserver/wire/jsonplan"
 )
 
 // gzipFrom is the size in bytes from which answers are compressed for clients that accept it: below, the time is worth
@@ -71,13 +73,24 @@ func Encode(obj runtime.Object, format Format) ([]byte, error) {
 func encodeJSON(obj any) ([]byte, error) {
 	buf := getBuffer()
 	defer putBuffer(buf)
+	if err := writeJSON(buf, obj); err != nil {
+		return nil, err
+	}
+	buf.WriteByte('\n')
+	return bytes.Clone(buf.Bytes()), nil
+}
+
+func writeJSON(buf *bytes.Buffer, obj any) error {
+	if data, ok := jsonplan.Append(buf.AvailableBuffer(), obj); ok {
+		buf.Write(data)
+		return nil
+	}
 	if u, custom := obj.(*unstructured.Unstructured); custom {
 		obj = u.Object // its own MarshalJSON encodes the same twice
 	}
-	if err := json.NewEncoder(buf).Encode(obj); err != nil {
-		return nil, err
-	}
-	return bytes.Clone(buf.Bytes()), nil
+	err := json.NewEncoder(buf).Encode(obj)
+	buf.Truncate(max(buf.Len()-1, 0)) // a line break
+	return err
 }
 
 func indent(body []byte) []byte {
