@@ -28,6 +28,7 @@ if [ "$what" != e2e ]; then
 	mapfile -t packages < <(go list ./... | grep -v '/e2e')
 	run "packages" 20m "${packages[@]}"
 	dir=e2e/conformance run "the conformance runner" 5m ./...
+	dir=e2e/h2spec run "HTTP/2 by its conformance suite" 5m ./...
 fi
 if [ "$what" != unit ]; then
 	if [ "$what" = all ]; then

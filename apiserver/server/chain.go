@@ -17,25 +17,8 @@ import (
 	"github.com/skiff-project/skiff/apiserver/wire"
 )
 
-// ServeHTTP implements http.Handler. Writes run deep, and go to a goroutine whose stack has room for that.
+// ServeHTTP implements http.Handler: it leads one request through the chain.
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	switch r.Method {
-	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
-		if !upgrades(r) {
-			s.deep.run(func() { s.lead(rw, r) })
-			return
-		}
-	}
-	s.lead(rw, r)
-}
-
-// upgrades tells connections into pods, which may last for hours.
-func upgrades(r *http.Request) bool {
-	return r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect
-}
-
-// lead leads one request through the chain.
-func (s *Server) lead(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.serving.Add(1)
 	defer s.serving.Add(-1)

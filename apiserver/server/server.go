@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/skiff-project/skiff/apiserver/h2"
 )
 
 // Server serves the API until its context ends.
@@ -23,7 +25,6 @@ type Server struct {
 	closing  atomic.Bool
 	// serving counts the requests that are being answered.
 	serving atomic.Int64
-	deep    deepStacks
 }
 
 // New makes a server. Nothing is served before Run.
@@ -32,7 +33,6 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.Knows), access: newAccessMetrics(cfg.Metrics)}
 	cfg.Metrics.MustRegister(buildInfo(cfg.Version))
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.deep = deepStacks{work: make(chan *job), stop: s.stopping.Done()}
 	s.paths = s.allPaths()
 	return s
 }
@@ -53,15 +53,15 @@ func (s *Server) Run(ctx context.Context) error {
 	srv := &http.Server{
 		Handler: s, TLSConfig: s.cfg.TLS, IdleTimeout: idleTimeout, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(quiet{s.cfg.Log.Handler()}, slog.LevelDebug),
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: streamsPerClient, MaxReceiveBufferPerStream: streamWindow,
-			MaxReceiveBufferPerConnection: connectionWindow, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	srv.Protocols = new(http.Protocols)
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
+	(&h2.Server{MaxStreams: streamsPerClient, StreamWindow: streamWindow, ConnWindow: connectionWindow, MaxHeaderBytes: maxHeaderBytes,
+		IdleTimeout: idleTimeout, PingAfter: 30 * time.Second, PingTimeout: 15 * time.Second, Log: s.cfg.Log}).Configure(srv)
 	ended := make(chan error, len(s.cfg.Listeners))
 	for _, l := range s.cfg.Listeners {
-		go func() { ended <- srv.ServeTLS(keepAlive{l}, "", "") }()
+		go func() { ended <- srv.ServeTLS(h2.Listener(keepAlive{l}), "", "") }()
 	}
 	var err error
 	select {
