@@ -270,8 +270,8 @@ func (w *cacheWatcher) Next(ctx context.Context) ([]Event, error) {
 // told without delay, and so is everything to watchers that are few.
 const (
 	crowded    = 16
-	gatherEach = 20 * time.Microsecond
-	gatherMost = 5 * time.Millisecond
+	gatherEach = 50 * time.Microsecond
+	gatherMost = 10 * time.Millisecond
 )
 
 // gather waits that long.
