@@ -61,7 +61,9 @@ func (s *Server) setDefaults() {
 }
 
 // tendEvery is how often a connection looks after itself.
-func (s *Server) tendEvery() time.Duration { return min(15*time.Second, s.IdleTimeout, s.PingAfter, s.PingTimeout) }
+func (s *Server) tendEvery() time.Duration {
+	return min(15*time.Second, s.IdleTimeout, s.PingAfter, s.PingTimeout)
+}
 
 // Configure lets s serve HTTP/2 for srv, whose listeners should be wrapped by Listener. srv.Shutdown asks clients to go and
 // lets requests end; srv.Close ends all at once.
