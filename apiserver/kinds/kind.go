@@ -231,6 +231,9 @@ type UpdateDoor struct {
 	Warnings func(req *Request, obj, old runtime.Object) []string
 	// Resets are the paths that this door does not change ("spec", "metadata.labels"); see Kind.Resets.
 	Resets []string
+	// StatusAlone says that Prepare gives obj everything of old but the metadata and the status, in part the same memory:
+	// whoever makes obj may do so, too.
+	StatusAlone bool
 }
 
 // ScaleDoor reads and writes the replica count of the parent.

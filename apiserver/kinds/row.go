@@ -270,7 +270,8 @@ func Define[T Object](r Row[T]) *Kind {
 			r.StatusResets = []string{"spec"}
 		}
 		k.Subresources["status"] = &Subresource{GVK: gvk, Verbs: []string{"get", "patch", "update"}, Update: &UpdateDoor{
-			Resets: r.StatusResets,
+			Resets:      r.StatusResets,
+			StatusAlone: true,
 			Prepare: func(req *Request, o, old runtime.Object) {
 				obj, before := o.(T), old.(T)
 				keepAllButStatus(obj, before)
@@ -377,24 +378,18 @@ func changedOutsideMetaAndStatus(a, b any) bool {
 }
 
 // keepAllButStatus gives obj everything of old but the status and the metadata: upstream lets writers of most statuses
-// change labels and annotations as well.
+// change labels and annotations as well. It is the same memory and no copy, which would be most of what such a write
+// allocates: nobody changes a spec any more once an update of the status has been prepared.
 func keepAllButStatus[T Object](obj, old T) {
 	vo, vold := reflect.ValueOf(obj).Elem(), reflect.ValueOf(old).Elem()
-	// A copy of what is kept alone: statuses are large, and old is shared.
-	part := reflect.New(vold.Type())
 	for i := range vo.NumField() {
-		switch vo.Type().Field(i).Name {
-		case "TypeMeta", "ObjectMeta", "Status":
-			continue
+		if !StatusPart(vo.Type().Field(i).Name) {
+			vo.Field(i).Set(vold.Field(i))
 		}
-		part.Elem().Field(i).Set(vold.Field(i))
 	}
-	kept := reflect.ValueOf(part.Interface().(T).DeepCopyObject()).Elem()
-	for i := range vo.NumField() {
-		switch vo.Type().Field(i).Name {
-		case "TypeMeta", "ObjectMeta", "Status":
-			continue
-		}
-		vo.Field(i).Set(kept.Field(i))
-	}
+}
+
+// StatusPart says whether writers of a status write a field of the object.
+func StatusPart(field string) bool {
+	return field == "TypeMeta" || field == "ObjectMeta" || field == "Status"
 }

@@ -9,6 +9,7 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
@@ -70,6 +71,28 @@ func keepManagedFieldsValid(ctx context.Context, m metav1.Object, before []metav
 		m.SetManagedFields(before)
 		request.Warn(ctx, fmt.Sprintf(invalidManagedFields, err))
 	}
+}
+
+// sameObject says that two objects of a type say the same. Mostly they do not: of what an API object consists of, the
+// spec is the largest part and changes least, so that it comes last.
+func sameObject(a, b runtime.Object) bool {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	if x.Type() != y.Type() || x.Kind() != reflect.Pointer || x.Elem().Kind() != reflect.Struct {
+		return apiequality.Semantic.DeepEqual(a, b)
+	}
+	x, y = x.Elem(), y.Elem()
+	same := func(i int) bool {
+		return apiequality.Semantic.DeepEqual(x.Field(i).Addr().Interface(), y.Field(i).Addr().Interface())
+	}
+	spec := -1
+	for i := range x.NumField() {
+		if x.Type().Field(i).Name == "Spec" {
+			spec = i
+		} else if !same(i) {
+			return false
+		}
+	}
+	return spec < 0 || same(spec)
 }
 
 // keepTimes gives the managed fields their old times if nothing else changed, in them or in the object: a write that

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/wire/jsonplan"
 )
 
@@ -75,11 +76,45 @@ func (p *Patch) partial(v view, old runtime.Object) runtime.Object {
 
 // inPlace applies the patch to a copy of the object, without maps in between.
 func (p *Patch) inPlace(v view, current runtime.Object) runtime.Object {
-	out := current.DeepCopyObject()
+	var out runtime.Object
+	if v.statusAlone() {
+		out = p.copyForStatus(current)
+	} else {
+		out = current.DeepCopyObject()
+	}
 	if !jsonplan.Merge(out, p.Body, p.Type == types.StrategicMergePatchType) {
 		return nil
 	}
 	out.GetObjectKind().SetGroupVersionKind(v.target().GVK)
+	return out
+}
+
+// copyForStatus copies what a patch of the status changes. The rest is the object's own again when the update is prepared,
+// whatever the patch says of it, so that it need not be copied unless the patch names it.
+func (p *Patch) copyForStatus(current runtime.Object) runtime.Object {
+	names, ok := jsonplan.Names(p.Body)
+	from := reflect.ValueOf(current).Elem()
+	known := topFields(from.Type())
+	for _, name := range names {
+		i, has := known[name]
+		ok = ok && has && kinds.StatusPart(from.Type().Field(i).Name)
+	}
+	if !ok {
+		return current.DeepCopyObject()
+	}
+	part := reflect.New(from.Type())
+	for i := range from.NumField() {
+		if kinds.StatusPart(from.Type().Field(i).Name) {
+			part.Elem().Field(i).Set(from.Field(i))
+		}
+	}
+	out := part.Interface().(runtime.Object).DeepCopyObject()
+	to := reflect.ValueOf(out).Elem()
+	for i := range from.NumField() {
+		if !kinds.StatusPart(from.Type().Field(i).Name) {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
 	return out
 }
 

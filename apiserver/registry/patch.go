@@ -96,6 +96,8 @@ type view interface {
 	encode(obj runtime.Object) ([]byte, error)
 	// versioned is the object in the client's version.
 	versioned(obj runtime.Object) (runtime.Object, error)
+	// statusAlone says that only metadata and status of what was decoded will count (see kinds.UpdateDoor).
+	statusAlone() bool
 	// hub turns what was decoded into the type that is written, defaulted.
 	hub(obj runtime.Object) (runtime.Object, error)
 	// empty is a new object.

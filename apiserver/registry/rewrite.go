@@ -81,7 +81,7 @@ func (res *Resource) rewriteOnce(ctx context.Context, w *Write, current *watchca
 		}
 		return Result{Object: obj, Deleted: true}, false, nil
 	}
-	keepTimes(m, oldMeta, func() bool { return apiequality.Semantic.DeepEqual(obj, old) })
+	keepTimes(m, oldMeta, func() bool { return sameObject(obj, old) })
 	return res.replace(ctx, w, current, obj, m)
 }
 

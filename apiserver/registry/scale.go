@@ -84,7 +84,9 @@ func (v asScale) encode(obj runtime.Object) ([]byte, error) {
 }
 
 func (v asScale) versioned(obj runtime.Object) (runtime.Object, error) { return obj, nil }
-func (v asScale) hub(obj runtime.Object) (runtime.Object, error)       { return obj, nil }
+func (v asScale) statusAlone() bool                                    { return false }
+
+func (v asScale) hub(obj runtime.Object) (runtime.Object, error) { return obj, nil }
 
 func (v asScale) empty() runtime.Object {
 	return &autoscalingv1.Scale{TypeMeta: metav1.TypeMeta{Kind: "Scale", APIVersion: "autoscaling/v1"}}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -245,7 +244,7 @@ func (res *Resource) attempt(ctx context.Context, u *updating, current *watchcac
 	if err := res.prepareUpdate(ctx, u, req, obj, old, m, oldMeta); err != nil {
 		return Result{}, false, err
 	}
-	keepTimes(m, oldMeta, func() bool { return apiequality.Semantic.DeepEqual(obj, old) })
+	keepTimes(m, oldMeta, func() bool { return sameObject(obj, old) })
 	if err := res.admitUpdate(ctx, u, obj, old); err != nil {
 		return Result{}, false, err
 	}

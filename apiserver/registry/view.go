@@ -34,6 +34,12 @@ func (v asItself) versioned(obj runtime.Object) (runtime.Object, error) {
 	return v.res.Codec.FromHub(obj, v.version.GVK.GroupVersion())
 }
 
+func (v asItself) statusAlone() bool {
+	s := v.res.Kind.Subresource(v.version, v.subresource)
+	// Where objects are converted, the client's version is a copy anyway, and what it shares is not the stored object's.
+	return s != nil && s.Update != nil && s.Update.StatusAlone && v.version.FromHub == nil
+}
+
 func (v asItself) hub(obj runtime.Object) (runtime.Object, error) {
 	obj, err := v.res.Codec.ToHub(obj)
 	if err != nil {

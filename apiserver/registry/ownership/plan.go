@@ -24,6 +24,8 @@ type plan struct {
 	keys []planKey
 	// silent: the node itself is never owned (metadata).
 	silent bool
+	// loose: there is no value that the library would refuse, so that one that has not changed need not be looked at.
+	loose bool
 }
 
 type shape uint8
@@ -86,6 +88,7 @@ func planObject(s *schema.Schema, typ reflect.Type, ref schema.TypeRef) (*plan, 
 	if p.err != nil {
 		return nil, p.err
 	}
+	root.loosen(map[*plan]bool{})
 	if root.shape != fields {
 		return nil, fmt.Errorf("%s is no struct in the schema", typ)
 	}
@@ -110,6 +113,24 @@ func planObject(s *schema.Schema, typ reflect.Type, ref schema.TypeRef) (*plan, 
 	}
 	top.sorted = byName(top.fields)
 	return &top, nil
+}
+
+// loosen finds the plans that are loose: those of lists whose items have keys are not, nor what holds one. A type that holds
+// itself counts as doing so.
+func (p *plan) loosen(seen map[*plan]bool) bool {
+	if seen[p] {
+		return p.loose
+	}
+	seen[p] = true
+	loose := p.shape == leaf || p.shape == fields || p.shape == table
+	for _, f := range p.fields {
+		loose = f.plan.loosen(seen) && loose
+	}
+	if p.elem != nil {
+		loose = p.elem.loosen(seen) && loose
+	}
+	p.loose = loose
+	return loose
 }
 
 func (p *planner) plan(typ reflect.Type, ref schema.TypeRef) *plan {

@@ -103,6 +103,10 @@ func (c *comparison) visit(p *plan, l, r reflect.Value, at *place) {
 	if c.odd {
 		return
 	}
+	if oneAndTheSame(l, r) {
+		c.check(p, r)
+		return
+	}
 	l, r = deref(l), deref(r)
 	switch p.shape {
 	case leaf:
@@ -152,6 +156,53 @@ func (c *comparison) leaf(p *plan, l, r reflect.Value, at *place) {
 		}
 	case !p.same(l, r):
 		c.mark(at, modified)
+	}
+}
+
+// oneAndTheSame says that two values are in the same memory: what an update leaves alone, it may share with what was there.
+func oneAndTheSame(l, r reflect.Value) bool {
+	if !l.IsValid() || !r.IsValid() || l.Kind() != r.Kind() {
+		return false
+	}
+	switch l.Kind() {
+	case reflect.Struct:
+		return l.CanAddr() && r.CanAddr() && l.Addr().UnsafePointer() == r.Addr().UnsafePointer()
+	case reflect.Pointer, reflect.Map:
+		return !l.IsNil() && l.UnsafePointer() == r.UnsafePointer()
+	case reflect.Slice:
+		return l.Len() > 0 && l.Len() == r.Len() && l.UnsafePointer() == r.UnsafePointer()
+	}
+	return false
+}
+
+// check looks in a value that has not changed for what the library would refuse.
+func (c *comparison) check(p *plan, v reflect.Value) {
+	if p.loose || c.odd {
+		return
+	}
+	if v = deref(v); !container(v) {
+		return
+	}
+	switch p.shape {
+	case fields:
+		for _, f := range p.fields {
+			if !f.plan.loose {
+				if x, present := f.of(v); present {
+					c.check(f.plan, x)
+				}
+			}
+		}
+	case table:
+		for iter := v.MapRange(); iter.Next(); {
+			c.check(p.elem, addressable(iter.Value()))
+		}
+	case set, keyed:
+		c.identities(p, v)
+		for i := range v.Len() {
+			c.check(p.elem, v.Index(i))
+		}
+	case foreign:
+		c.odd = c.odd || !p.same(v, v)
 	}
 }
 

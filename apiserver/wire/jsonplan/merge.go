@@ -17,6 +17,32 @@ func Merge(obj any, patch []byte, strategic bool) bool {
 	return d.next() == '{' && d.structure(p, at) && d.end()
 }
 
+// Names are the fields at the top of a JSON object. It answers false for what is none, and may do so, or not, for an object
+// with mistakes in it.
+func Names(data []byte) (names []string, ok bool) {
+	d := &decoder{data: string(data)}
+	if !d.take('{') {
+		return nil, false
+	}
+	if d.next() == '}' {
+		return nil, true
+	}
+	for {
+		name, ok := d.text()
+		if !ok || !d.take(':') {
+			return nil, false
+		}
+		names = append(names, name)
+		if _, ok := d.skip(); !ok {
+			return nil, false
+		}
+		more, ok := d.more('}')
+		if !more {
+			return names, ok
+		}
+	}
+}
+
 // mergeList merges the elements of a list by a key: those that are there are changed, the others added.
 func (d *decoder) mergeList(p *plan, at unsafe.Pointer, f *field) bool {
 	s := (*slice)(at)
