@@ -34,6 +34,10 @@ type tolerate struct {
 
 // validateSpec checks a spec. pod is nil for a template; old is what is being replaced, if anything.
 func validateSpec(spec *corev1.PodSpec, pod *metav1.ObjectMeta, at *field.Path, old *corev1.PodSpec) field.ErrorList {
+	return withPaths(at, func(at *field.Path) []*field.Error { return checkSpec(spec, pod, at, old) })
+}
+
+func checkSpec(spec *corev1.PodSpec, pod *metav1.ObjectMeta, at *field.Path, old *corev1.PodSpec) field.ErrorList {
 	c := &specCheck{spec: spec, pod: pod, at: at, tolerate: tolerance(old)}
 	for i := range spec.ResourceClaims {
 		if name := spec.ResourceClaims[i].Name; name != "" {
@@ -92,10 +96,10 @@ func (c *specCheck) usesHostUsers() bool { return c.spec.HostUsers == nil || *c.
 
 func (c *specCheck) policies() {
 	spec, at := c.spec, c.at
-	check.RequiredOneOf(&c.List, at.Child("restartPolicy"), spec.RestartPolicy, corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
-	check.RequiredOneOf(&c.List, at.Child("dnsPolicy"), spec.DNSPolicy, corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)
+	check.RequiredOneOf(&c.List, child(at, "restartPolicy"), spec.RestartPolicy, corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
+	check.RequiredOneOf(&c.List, child(at, "dnsPolicy"), spec.DNSPolicy, corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)
 	if p := spec.PreemptionPolicy; p != nil {
-		check.RequiredOneOf(&c.List, at.Child("preemptionPolicy"), *p, corev1.PreemptLowerPriority, corev1.PreemptNever)
+		check.RequiredOneOf(&c.List, child(at, "preemptionPolicy"), *p, corev1.PreemptLowerPriority, corev1.PreemptNever)
 	}
 	if s := spec.ShareProcessNamespace; s != nil && *s && spec.HostPID {
 		c.Add(field.Invalid(at.Child("shareProcessNamespace"), *s, "ShareProcessNamespace and HostPID cannot both be enabled"))
@@ -113,31 +117,31 @@ func (c *specCheck) policies() {
 func (c *specCheck) names() {
 	spec, at := c.spec, c.at
 	if spec.ServiceAccountName != "" {
-		c.Name(at.Child("serviceAccountName"), spec.ServiceAccountName, apivalidation.ValidateServiceAccountName)
+		c.Name(child(at, "serviceAccountName"), spec.ServiceAccountName, apivalidation.ValidateServiceAccountName)
 	}
 	if spec.DeprecatedServiceAccount != spec.ServiceAccountName {
 		c.Add(field.Invalid(at.Child("deprecatedServiceAccount"), spec.DeprecatedServiceAccount,
 			fmt.Sprintf("must be the same as serviceAccountName: %q", spec.ServiceAccountName)))
 	}
 	if spec.NodeName != "" {
-		c.Subdomain(at.Child("nodeName"), spec.NodeName)
+		c.Subdomain(child(at, "nodeName"), spec.NodeName)
 	}
 	if spec.Hostname != "" {
-		c.Label(at.Child("hostname"), spec.Hostname)
+		c.Label(child(at, "hostname"), spec.Hostname)
 	}
 	if spec.Subdomain != "" {
-		c.Label(at.Child("subdomain"), spec.Subdomain)
+		c.Label(child(at, "subdomain"), spec.Subdomain)
 	}
 	if spec.PriorityClassName != "" {
-		c.Subdomain(at.Child("priorityClassName"), spec.PriorityClassName)
+		c.Subdomain(child(at, "priorityClassName"), spec.PriorityClassName)
 	}
 	if spec.RuntimeClassName != nil {
-		c.Subdomain(at.Child("runtimeClassName"), *spec.RuntimeClassName)
+		c.Subdomain(child(at, "runtimeClassName"), *spec.RuntimeClassName)
 	}
 	if spec.HostnameOverride == nil {
 		return
 	}
-	p := at.Child("hostnameOverride")
+	p := child(at, "hostnameOverride")
 	if spec.SetHostnameAsFQDN != nil && *spec.SetHostnameAsFQDN {
 		c.Add(field.Forbidden(p, "may not be specified when setHostnameAsFQDN is true"))
 	}
@@ -159,13 +163,13 @@ const (
 func (c *specCheck) network() {
 	spec, at := c.spec, c.at
 	for i, a := range spec.HostAliases {
-		p := at.Child("hostAliases").Index(i)
-		c.All(validation.IsValidIPForLegacyField(p.Child("ip"), a.IP, true, nil))
+		p := index(child(at, "hostAliases"), i)
+		c.All(validation.IsValidIPForLegacyField(child(p, "ip"), a.IP, true, nil))
 		for j, name := range a.Hostnames {
-			c.Subdomain(p.Child("hostnames").Index(j), name)
+			c.Subdomain(index(child(p, "hostnames"), j), name)
 		}
 	}
-	at = at.Child("dnsConfig")
+	at = child(at, "dnsConfig")
 	dns := spec.DNSConfig
 	if spec.DNSPolicy == corev1.DNSNone {
 		if dns == nil {
@@ -184,9 +188,9 @@ func (c *specCheck) network() {
 		c.Add(field.Invalid(at.Child("nameservers"), dns.Nameservers, fmt.Sprintf("must not have more than %v nameservers", mostNameservers)))
 	}
 	for i, ip := range dns.Nameservers {
-		c.All(validation.IsValidIPForLegacyField(at.Child("nameservers").Index(i), ip, true, nil))
+		c.All(validation.IsValidIPForLegacyField(index(child(at, "nameservers"), i), ip, true, nil))
 	}
-	searches := at.Child("searches")
+	searches := child(at, "searches")
 	if len(dns.Searches) > mostSearches {
 		c.Add(field.Invalid(searches, dns.Searches, fmt.Sprintf("must not have more than %v search paths", mostSearches)))
 	}
@@ -195,7 +199,7 @@ func (c *specCheck) network() {
 	}
 	for i, s := range dns.Searches {
 		if s != "." {
-			c.Rule(searches.Index(i), strings.TrimSuffix(s, "."), validation.IsDNS1123SubdomainWithUnderscore)
+			c.Rule(index(searches, i), strings.TrimSuffix(s, "."), validation.IsDNS1123SubdomainWithUnderscore)
 		}
 	}
 	for i, o := range dns.Options {
@@ -231,7 +235,7 @@ func (c *specCheck) fileKeys() {
 				continue
 			}
 			name := ctr.Env[i].ValueFrom.FileKeyRef.VolumeName
-			p := at.Child("env").Index(i).Child("valueFrom").Child("fileKeyRef").Child("volumeName")
+			p := child(child(child(index(child(at, "env"), i), "valueFrom"), "fileKeyRef"), "volumeName")
 			if source, ok := sources[name]; !ok {
 				c.Add(field.NotFound(p, name))
 			} else if source.EmptyDir == nil {
@@ -244,15 +248,15 @@ func (c *specCheck) fileKeys() {
 // ValidateTemplate checks a pod template. old is the one that it replaces; nil for a new object.
 func ValidateTemplate(t *corev1.PodTemplateSpec, at *field.Path, old *corev1.PodTemplateSpec) field.ErrorList {
 	var l check.List
-	l.Labels(at.Child("labels"), t.Labels)
-	l.All(apivalidation.ValidateAnnotations(t.Annotations, at.Child("annotations")))
-	l.All(validateAnnotations(t.Annotations, &t.Spec, at.Child("annotations")))
+	l.Labels(child(at, "labels"), t.Labels)
+	l.All(apivalidation.ValidateAnnotations(t.Annotations, child(at, "annotations")))
+	l.All(validateAnnotations(t.Annotations, &t.Spec, child(at, "annotations")))
 	var oldSpec *corev1.PodSpec
 	if old != nil {
 		oldSpec = &old.Spec
 	}
-	l.All(validateSpec(&t.Spec, nil, at.Child("spec"), oldSpec))
-	l.All(annotationsAgree(t.Annotations, &t.Spec, at.Child("spec")))
+	l.All(validateSpec(&t.Spec, nil, child(at, "spec"), oldSpec))
+	l.All(annotationsAgree(t.Annotations, &t.Spec, child(at, "spec")))
 	if len(t.Spec.EphemeralContainers) > 0 {
 		l.Add(field.Forbidden(at.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}

@@ -84,6 +84,10 @@ func appArmorAnnotation(l *check.List, spec *corev1.PodSpec, container, value st
 
 // annotationsAgree: where a profile stands both in an annotation of old and in its field, both say the same.
 func annotationsAgree(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	return withPaths(at, func(at *field.Path) []*field.Error { return checkAnnotations(annotations, spec, at) })
+}
+
+func checkAnnotations(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 	var l check.List
 	var whole *corev1.AppArmorProfile
 	if s := spec.SecurityContext; s != nil {

@@ -14,7 +14,7 @@ func validateAppArmor(p *corev1.AppArmorProfile, at *field.Path) field.ErrorList
 	}
 	const longestPath = 4095
 	var errs field.ErrorList
-	named := at.Child("localhostProfile")
+	named := child(at, "localhostProfile")
 	switch p.Type {
 	case corev1.AppArmorProfileTypeLocalhost:
 		if p.LocalhostProfile == nil {

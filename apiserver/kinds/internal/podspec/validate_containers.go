@@ -16,14 +16,14 @@ import (
 )
 
 func (c *specCheck) containers() {
-	at := c.at.Child("containers")
+	at := child(c.at, "containers")
 	if len(c.spec.Containers) == 0 {
 		c.Add(field.Required(at, ""))
 		return
 	}
 	names := sets.New[string]()
 	for i := range c.spec.Containers {
-		ctr, p := &c.spec.Containers[i], at.Index(i)
+		ctr, p := &c.spec.Containers[i], index(at, i)
 		c.container(ctr, p)
 		if names.Has(ctr.Name) {
 			c.Add(field.Duplicate(p.Child("name"), ctr.Name))
@@ -37,13 +37,13 @@ func (c *specCheck) containers() {
 }
 
 func (c *specCheck) initContainers() {
-	at := c.at.Child("initContainers")
+	at := child(c.at, "initContainers")
 	names := sets.New[string]()
 	for i := range c.spec.Containers {
 		names.Insert(c.spec.Containers[i].Name)
 	}
 	for i := range c.spec.InitContainers {
-		ctr, p := &c.spec.InitContainers[i], at.Index(i)
+		ctr, p := &c.spec.InitContainers[i], index(at, i)
 		c.container(ctr, p)
 		c.restartRules(ctr, p)
 		if names.Has(ctr.Name) {
@@ -78,7 +78,7 @@ var ephemeralFields = sets.New("Name", "Image", "Command", "Args", "WorkingDir",
 	"TerminationMessagePath", "TerminationMessagePolicy", "ImagePullPolicy", "SecurityContext", "Stdin", "StdinOnce", "TTY")
 
 func (c *specCheck) ephemeralContainers() {
-	at := c.at.Child("ephemeralContainers")
+	at := child(c.at, "ephemeralContainers")
 	others, names := sets.New[string](), sets.New[string]()
 	for _, list := range [][]corev1.Container{c.spec.Containers, c.spec.InitContainers} {
 		for i := range list {
@@ -87,7 +87,7 @@ func (c *specCheck) ephemeralContainers() {
 		}
 	}
 	for i := range c.spec.EphemeralContainers {
-		e, p := &c.spec.EphemeralContainers[i], at.Index(i)
+		e, p := &c.spec.EphemeralContainers[i], index(at, i)
 		ctr := (*corev1.Container)(&e.EphemeralContainerCommon)
 		c.container(ctr, p)
 		c.imageTrimmed(ctr, p)
@@ -117,21 +117,21 @@ func (c *specCheck) ephemeralContainers() {
 
 // container checks what containers of all sorts have in common.
 func (c *specCheck) container(ctr *corev1.Container, at *field.Path) {
-	if c.Require(at.Child("name"), ctr.Name) {
-		c.Label(at.Child("name"), ctr.Name)
+	if c.Require(child(at, "name"), ctr.Name) {
+		c.Label(child(at, "name"), ctr.Name)
 	}
-	c.Require(at.Child("image"), ctr.Image)
-	check.RequiredOneOf(&c.List, at.Child("terminationMessagePolicy"), ctr.TerminationMessagePolicy,
+	c.Require(child(at, "image"), ctr.Image)
+	check.RequiredOneOf(&c.List, child(at, "terminationMessagePolicy"), ctr.TerminationMessagePolicy,
 		corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)
-	c.ports(ctr.Ports, at.Child("ports"))
-	c.env(ctr.Env, at.Child("env"))
-	c.envFrom(ctr.EnvFrom, at.Child("envFrom"))
-	c.mounts(ctr, at.Child("volumeMounts"))
-	c.devices(ctr, at.Child("volumeDevices"))
-	c.pullPolicy(ctr.ImagePullPolicy, at.Child("imagePullPolicy"))
-	c.resources(&ctr.Resources, at.Child("resources"), containerResource)
-	c.resizePolicy(ctr.ResizePolicy, at.Child("resizePolicy"))
-	c.containerSecurity(ctr.SecurityContext, at.Child("securityContext"))
+	c.ports(ctr.Ports, child(at, "ports"))
+	c.env(ctr.Env, child(at, "env"))
+	c.envFrom(ctr.EnvFrom, child(at, "envFrom"))
+	c.mounts(ctr, child(at, "volumeMounts"))
+	c.devices(ctr, child(at, "volumeDevices"))
+	c.pullPolicy(ctr.ImagePullPolicy, child(at, "imagePullPolicy"))
+	c.resources(&ctr.Resources, child(at, "resources"), containerResource)
+	c.resizePolicy(ctr.ResizePolicy, child(at, "resizePolicy"))
+	c.containerSecurity(ctr.SecurityContext, child(at, "securityContext"))
 }
 
 func (c *specCheck) imageTrimmed(ctr *corev1.Container, at *field.Path) {
@@ -147,10 +147,10 @@ func (c *specCheck) pullPolicy(p corev1.PullPolicy, at *field.Path) {
 func (c *specCheck) ports(ports []corev1.ContainerPort, at *field.Path) {
 	names := sets.New[string]()
 	for i, p := range ports {
-		idx := at.Index(i)
+		idx := index(at, i)
 		if p.Name != "" {
 			if messages := validation.IsValidPortName(p.Name); len(messages) > 0 {
-				c.Messages(idx.Child("name"), p.Name, messages)
+				c.Messages(child(idx, "name"), p.Name, messages)
 			} else if names.Has(p.Name) {
 				c.Add(field.Duplicate(idx.Child("name"), p.Name))
 			} else {
@@ -160,12 +160,12 @@ func (c *specCheck) ports(ports []corev1.ContainerPort, at *field.Path) {
 		if p.ContainerPort == 0 {
 			c.Add(field.Required(idx.Child("containerPort"), ""))
 		} else {
-			c.Messages(idx.Child("containerPort"), p.ContainerPort, validation.IsValidPortNum(int(p.ContainerPort)))
+			c.Messages(child(idx, "containerPort"), p.ContainerPort, validation.IsValidPortNum(int(p.ContainerPort)))
 		}
 		if p.HostPort != 0 {
-			c.Messages(idx.Child("hostPort"), p.HostPort, validation.IsValidPortNum(int(p.HostPort)))
+			c.Messages(child(idx, "hostPort"), p.HostPort, validation.IsValidPortNum(int(p.HostPort)))
 		}
-		check.RequiredOneOf(&c.List, idx.Child("protocol"), p.Protocol, check.Protocols...)
+		check.RequiredOneOf(&c.List, child(idx, "protocol"), p.Protocol, check.Protocols...)
 	}
 }
 
@@ -202,7 +202,7 @@ func (c *specCheck) resizePolicy(policies []corev1.ContainerResizePolicy, at *fi
 }
 
 func (c *specCheck) restartRules(ctr *corev1.Container, at *field.Path) {
-	policy := at.Child("restartPolicy")
+	policy := child(at, "restartPolicy")
 	if ctr.RestartPolicy == nil {
 		if len(ctr.RestartPolicyRules) == 0 {
 			return
@@ -216,13 +216,13 @@ func (c *specCheck) restartRules(ctr *corev1.Container, at *field.Path) {
 		c.Add(field.TooMany(at.Child("restartPolicyRules"), n, mostRules))
 	}
 	for i, rule := range ctr.RestartPolicyRules {
-		p := at.Child("restartPolicyRules").Index(i)
-		check.OneOf(&c.List, p.Child("action"), rule.Action, corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)
+		p := index(child(at, "restartPolicyRules"), i)
+		check.OneOf(&c.List, child(p, "action"), rule.Action, corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)
 		if rule.ExitCodes == nil {
 			c.Add(field.Required(p.Child("exitCodes"), "must be specified"))
 			continue
 		}
-		check.OneOf(&c.List, p.Child("exitCodes", "operator"), rule.ExitCodes.Operator, corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)
+		check.OneOf(&c.List, child(p, "exitCodes", "operator"), rule.ExitCodes.Operator, corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)
 		if n := len(rule.ExitCodes.Values); n > mostCodes {
 			c.Add(field.TooMany(p.Child("exitCodes", "values"), n, mostCodes))
 		}
@@ -234,14 +234,14 @@ func (c *specCheck) lifecycle(ctr *corev1.Container, at *field.Path) {
 	if l == nil {
 		return
 	}
-	at = at.Child("lifecycle")
+	at = child(at, "lifecycle")
 	for name, h := range map[string]*corev1.LifecycleHandler{"postStart": l.PostStart, "preStop": l.PreStop} {
 		if h != nil {
-			c.handler(handler{exec: h.Exec, http: h.HTTPGet, tcp: h.TCPSocket, sleep: h.Sleep}, at.Child(name))
+			c.handler(handler{exec: h.Exec, http: h.HTTPGet, tcp: h.TCPSocket, sleep: h.Sleep}, child(at, name))
 		}
 	}
 	if l.StopSignal != nil {
-		c.stopSignal(*l.StopSignal, at.Child("stopSignal"))
+		c.stopSignal(*l.StopSignal, child(at, "stopSignal"))
 	}
 }
 
@@ -281,7 +281,7 @@ func (c *specCheck) probes(ctr *corev1.Container, at *field.Path) {
 		if p.probe == nil {
 			continue
 		}
-		at := at.Child(p.name)
+		at := child(at, p.name)
 		c.probe(p.probe, at)
 		if p.name == "readinessProbe" {
 			if p.probe.TerminationGracePeriodSeconds != nil {
@@ -295,11 +295,11 @@ func (c *specCheck) probes(ctr *corev1.Container, at *field.Path) {
 
 func (c *specCheck) probe(p *corev1.Probe, at *field.Path) {
 	c.handler(handler{exec: p.Exec, http: p.HTTPGet, tcp: p.TCPSocket, grpc: p.GRPC}, at)
-	c.NotNegative(at.Child("initialDelaySeconds"), int64(p.InitialDelaySeconds))
-	c.NotNegative(at.Child("timeoutSeconds"), int64(p.TimeoutSeconds))
-	c.NotNegative(at.Child("periodSeconds"), int64(p.PeriodSeconds))
-	c.NotNegative(at.Child("successThreshold"), int64(p.SuccessThreshold))
-	c.NotNegative(at.Child("failureThreshold"), int64(p.FailureThreshold))
+	c.NotNegative(child(at, "initialDelaySeconds"), int64(p.InitialDelaySeconds))
+	c.NotNegative(child(at, "timeoutSeconds"), int64(p.TimeoutSeconds))
+	c.NotNegative(child(at, "periodSeconds"), int64(p.PeriodSeconds))
+	c.NotNegative(child(at, "successThreshold"), int64(p.SuccessThreshold))
+	c.NotNegative(child(at, "failureThreshold"), int64(p.FailureThreshold))
 	if t := p.TerminationGracePeriodSeconds; t != nil && *t <= 0 {
 		c.Add(field.Invalid(at.Child("terminationGracePeriodSeconds"), *t, "must be greater than 0"))
 	}
@@ -324,7 +324,7 @@ func (c *specCheck) handler(h handler, at *field.Path) {
 			c.Add(field.Forbidden(at.Child(name), "may not specify more than 1 handler type"))
 		default:
 			found = true
-			look(at.Child(name))
+			look(child(at, name))
 		}
 	}
 	one("exec", h.exec != nil, func(at *field.Path) {
@@ -333,11 +333,11 @@ func (c *specCheck) handler(h handler, at *field.Path) {
 		}
 	})
 	one("httpGet", h.http != nil, func(at *field.Path) { c.httpGet(h.http, at) })
-	one("tcpSocket", h.tcp != nil, func(at *field.Path) { c.portOrName(h.tcp.Port, at.Child("port")) })
+	one("tcpSocket", h.tcp != nil, func(at *field.Path) { c.portOrName(h.tcp.Port, child(at, "port")) })
 	one("grpc", h.grpc != nil, func(at *field.Path) {
-		c.portOrName(intstr.FromInt32(h.grpc.Port), at.Child("port"))
+		c.portOrName(intstr.FromInt32(h.grpc.Port), child(at, "port"))
 		if h.grpc.Mode != nil {
-			check.OneOf(&c.List, at.Child("mode"), *h.grpc.Mode, corev1.GRPCProbeModePlaintext, corev1.GRPCProbeModeTLS)
+			check.OneOf(&c.List, child(at, "mode"), *h.grpc.Mode, corev1.GRPCProbeModePlaintext, corev1.GRPCProbeModeTLS)
 		}
 	})
 	one("sleep", h.sleep != nil, func(at *field.Path) {
@@ -351,11 +351,11 @@ func (c *specCheck) handler(h handler, at *field.Path) {
 }
 
 func (c *specCheck) httpGet(h *corev1.HTTPGetAction, at *field.Path) {
-	c.Require(at.Child("path"), h.Path)
-	c.portOrName(h.Port, at.Child("port"))
-	check.OneOf(&c.List, at.Child("scheme"), h.Scheme, corev1.URISchemeHTTP, corev1.URISchemeHTTPS)
+	c.Require(child(at, "path"), h.Path)
+	c.portOrName(h.Port, child(at, "port"))
+	check.OneOf(&c.List, child(at, "scheme"), h.Scheme, corev1.URISchemeHTTP, corev1.URISchemeHTTPS)
 	for _, header := range h.HTTPHeaders {
-		c.Rule(at.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName)
+		c.Rule(child(at, "httpHeaders"), header.Name, validation.IsHTTPHeaderName)
 	}
 	if h.Protocol == nil {
 		return

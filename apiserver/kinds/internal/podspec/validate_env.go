@@ -14,12 +14,12 @@ import (
 
 func (c *specCheck) env(vars []corev1.EnvVar, at *field.Path) {
 	for i := range vars {
-		v, p := &vars[i], at.Index(i)
-		if c.Require(p.Child("name"), v.Name) {
-			c.Rule(p.Child("name"), v.Name, validation.IsRelaxedEnvVarName)
+		v, p := &vars[i], index(at, i)
+		if c.Require(child(p, "name"), v.Name) {
+			c.Rule(child(p, "name"), v.Name, validation.IsRelaxedEnvVarName)
 		}
 		if v.ValueFrom != nil {
-			c.valueFrom(v, p.Child("valueFrom"))
+			c.valueFrom(v, child(p, "valueFrom"))
 		}
 	}
 }
@@ -37,23 +37,23 @@ func (c *specCheck) valueFrom(v *corev1.EnvVar, at *field.Path) {
 	from, sources := v.ValueFrom, 0
 	if from.FieldRef != nil {
 		sources++
-		c.fieldRef(from.FieldRef, envFields, at.Child("fieldRef"))
+		c.fieldRef(from.FieldRef, envFields, child(at, "fieldRef"))
 	}
 	if from.ResourceFieldRef != nil {
 		sources++
-		c.resourceFieldRef(from.ResourceFieldRef, at.Child("resourceFieldRef"), false)
+		c.resourceFieldRef(from.ResourceFieldRef, child(at, "resourceFieldRef"), false)
 	}
 	if r := from.ConfigMapKeyRef; r != nil {
 		sources++
-		c.keyRef(r.Name, r.Key, at.Child("configMapKeyRef"))
+		c.keyRef(r.Name, r.Key, child(at, "configMapKeyRef"))
 	}
 	if r := from.SecretKeyRef; r != nil {
 		sources++
-		c.keyRef(r.Name, r.Key, at.Child("secretKeyRef"))
+		c.keyRef(r.Name, r.Key, child(at, "secretKeyRef"))
 	}
 	if r := from.FileKeyRef; r != nil {
 		sources++
-		c.fileKeyRef(r, at.Child("fileKeyRef"))
+		c.fileKeyRef(r, child(at, "fileKeyRef"))
 	}
 	switch {
 	case sources == 0:
@@ -66,26 +66,26 @@ func (c *specCheck) valueFrom(v *corev1.EnvVar, at *field.Path) {
 }
 
 func (c *specCheck) keyRef(name, key string, at *field.Path) {
-	c.Name(at.Child("name"), name, apivalidation.NameIsDNSSubdomain)
-	if c.Require(at.Child("key"), key) {
-		c.Rule(at.Child("key"), key, validation.IsConfigMapKey)
+	c.Name(child(at, "name"), name, apivalidation.NameIsDNSSubdomain)
+	if c.Require(child(at, "key"), key) {
+		c.Rule(child(at, "key"), key, validation.IsConfigMapKey)
 	}
 }
 
 func (c *specCheck) fileKeyRef(r *corev1.FileKeySelector, at *field.Path) {
-	if c.Require(at.Child("key"), r.Key) {
-		c.Rule(at.Child("key"), r.Key, validation.IsRelaxedEnvVarName)
+	if c.Require(child(at, "key"), r.Key) {
+		c.Rule(child(at, "key"), r.Key, validation.IsRelaxedEnvVarName)
 	}
-	if c.Require(at.Child("volumeName"), r.VolumeName) {
-		c.Label(at.Child("volumeName"), r.VolumeName)
+	if c.Require(child(at, "volumeName"), r.VolumeName) {
+		c.Label(child(at, "volumeName"), r.VolumeName)
 	}
-	if c.Require(at.Child("path"), r.Path) {
-		c.NoBacksteps(at.Child("path"), r.Path)
+	if c.Require(child(at, "path"), r.Path) {
+		c.NoBacksteps(child(at, "path"), r.Path)
 	}
 }
 
 func (c *specCheck) fieldRef(r *corev1.ObjectFieldSelector, known []string, at *field.Path) {
-	if !c.Require(at.Child("apiVersion"), r.APIVersion) || !c.Require(at.Child("fieldPath"), r.FieldPath) {
+	if !c.Require(child(at, "apiVersion"), r.APIVersion) || !c.Require(child(at, "fieldPath"), r.FieldPath) {
 		return
 	}
 	path, err := podField(r.APIVersion, r.FieldPath)
@@ -150,7 +150,7 @@ func (c *specCheck) resourceFieldRef(r *corev1.ResourceFieldSelector, at *field.
 	case !pages && !slices.Contains(resourceFields, r.Resource):
 		c.Add(field.NotSupported(at.Child("resource"), r.Resource, resourceFields))
 	}
-	c.divisor(r.Resource, r.Divisor, at.Child("divisor"))
+	c.divisor(r.Resource, r.Divisor, child(at, "divisor"))
 }
 
 var byteDivisors = []string{"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"}
@@ -181,9 +181,9 @@ func (c *specCheck) divisor(name string, divisor resource.Quantity, at *field.Pa
 
 func (c *specCheck) envFrom(from []corev1.EnvFromSource, at *field.Path) {
 	for i := range from {
-		e, p := &from[i], at.Index(i)
+		e, p := &from[i], index(at, i)
 		if e.Prefix != "" {
-			c.Rule(p.Child("prefix"), e.Prefix, validation.IsRelaxedEnvVarName)
+			c.Rule(child(p, "prefix"), e.Prefix, validation.IsRelaxedEnvVarName)
 		}
 		sources := 0
 		named := func(name string, at *field.Path) {
@@ -193,10 +193,10 @@ func (c *specCheck) envFrom(from []corev1.EnvFromSource, at *field.Path) {
 			}
 		}
 		if e.ConfigMapRef != nil {
-			named(e.ConfigMapRef.Name, p.Child("configMapRef", "name"))
+			named(e.ConfigMapRef.Name, child(p, "configMapRef", "name"))
 		}
 		if e.SecretRef != nil {
-			named(e.SecretRef.Name, p.Child("secretRef", "name"))
+			named(e.SecretRef.Name, child(p, "secretRef", "name"))
 		}
 		switch {
 		case sources == 0:

@@ -131,8 +131,8 @@ func (c *specCheck) containersStay(now, before []corev1.Container, at *field.Pat
 		return false
 	}
 	for i := range now {
-		c.Require(at.Index(i).Child("image"), now[i].Image)
-		c.imageTrimmed(&now[i], at.Index(i))
+		c.Require(child(index(at, i), "image"), now[i].Image)
+		c.imageTrimmed(&now[i], index(at, i))
 	}
 	return true
 }

@@ -25,8 +25,8 @@ var KeyTypes = []string{"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP5
 
 // projected checks a volume put together from several sources, which share one folder.
 func (c *specCheck) projected(v *corev1.ProjectedVolumeSource, at *field.Path) {
-	c.FileMode(at.Child("defaultMode"), v.DefaultMode)
-	c.fileUser(at.Child("defaultUser"), v.DefaultUser)
+	c.FileMode(child(at, "defaultMode"), v.DefaultMode)
+	c.fileUser(child(at, "defaultUser"), v.DefaultUser)
 	paths := sets.New[string]()
 	take := func(path string, blame any) {
 		if paths.Has(path) {
@@ -35,30 +35,30 @@ func (c *specCheck) projected(v *corev1.ProjectedVolumeSource, at *field.Path) {
 		paths.Insert(path)
 	}
 	keys := func(items []corev1.KeyToPath, name string, p *field.Path) {
-		c.Require(p.Child("name"), name)
+		c.Require(child(p, "name"), name)
 		for i := range items {
-			c.keyToPath(&items[i], p.Child("items").Index(i))
+			c.keyToPath(&items[i], index(child(p, "items"), i))
 			if items[i].Path != "" {
 				take(items[i].Path, name)
 			}
 		}
 	}
 	for i := range v.Sources {
-		s, p := &v.Sources[i], at.Child("sources").Index(i)
+		s, p := &v.Sources[i], index(child(at, "sources"), i)
 		sources := 0
 		if s.Secret != nil {
 			sources++
-			keys(s.Secret.Items, s.Secret.Name, p.Child("secret"))
+			keys(s.Secret.Items, s.Secret.Name, child(p, "secret"))
 		}
 		if s.ConfigMap != nil {
 			sources++
-			keys(s.ConfigMap.Items, s.ConfigMap.Name, p.Child("configMap"))
+			keys(s.ConfigMap.Items, s.ConfigMap.Name, child(p, "configMap"))
 		}
 		if s.DownwardAPI != nil {
 			sources++
 			for k := range s.DownwardAPI.Items {
 				f := &s.DownwardAPI.Items[k]
-				c.downwardFile(f, p.Child("downwardAPI"))
+				c.downwardFile(f, child(p, "downwardAPI"))
 				if f.Path != "" {
 					take(f.Path, f.Path)
 				}
@@ -66,16 +66,16 @@ func (c *specCheck) projected(v *corev1.ProjectedVolumeSource, at *field.Path) {
 		}
 		if s.ServiceAccountToken != nil {
 			sources++
-			c.tokenProjection(s.ServiceAccountToken, at, p.Child("serviceAccountToken"))
+			c.tokenProjection(s.ServiceAccountToken, at, child(p, "serviceAccountToken"))
 		}
 		if s.ClusterTrustBundle != nil {
 			sources++
-			c.bundleProjection(s.ClusterTrustBundle, p.Child("clusterTrustBundle"))
+			c.bundleProjection(s.ClusterTrustBundle, child(p, "clusterTrustBundle"))
 			take(s.ClusterTrustBundle.Path, s.ClusterTrustBundle.Path)
 		}
 		if s.PodCertificate != nil {
 			sources++
-			c.certificateProjection(s.PodCertificate, p.Child("podCertificate"), take)
+			c.certificateProjection(s.PodCertificate, child(p, "podCertificate"), take)
 		}
 		if sources > 1 {
 			c.Add(field.Forbidden(p, "may not specify more than 1 volume type per source"))
@@ -84,7 +84,7 @@ func (c *specCheck) projected(v *corev1.ProjectedVolumeSource, at *field.Path) {
 }
 
 func (c *specCheck) tokenProjection(t *corev1.ServiceAccountTokenProjection, volume, at *field.Path) {
-	seconds := at.Child("expirationSeconds")
+	seconds := child(at, "expirationSeconds")
 	switch {
 	case t.ExpirationSeconds == nil:
 		c.Add(field.Required(seconds, ""))
@@ -93,10 +93,10 @@ func (c *specCheck) tokenProjection(t *corev1.ServiceAccountTokenProjection, vol
 	case *t.ExpirationSeconds > 1<<32:
 		c.Add(field.Invalid(seconds, *t.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
 	}
-	if c.Require(volume.Child("path"), t.Path) {
-		c.FilePath(volume.Child("path"), t.Path)
+	if c.Require(child(volume, "path"), t.Path) {
+		c.FilePath(child(volume, "path"), t.Path)
 	}
-	c.fileUser(at.Child("user"), t.User)
+	c.fileUser(child(at, "user"), t.User)
 }
 
 func (c *specCheck) bundleProjection(b *corev1.ClusterTrustBundleProjection, at *field.Path) {
@@ -117,25 +117,25 @@ func (c *specCheck) bundleProjection(b *corev1.ClusterTrustBundleProjection, at 
 		if *b.SignerName == "" {
 			c.Add(field.Required(at.Child("signerName"), "must be a valid signer name"))
 		}
-		c.Signer(at.Child("signerName"), *b.SignerName)
-		c.Selector(at.Child("labelSelector"), b.LabelSelector)
+		c.Signer(child(at, "signerName"), *b.SignerName)
+		c.Selector(child(at, "labelSelector"), b.LabelSelector)
 	default:
 		c.Add(field.Required(at, "either name or signerName must be specified"))
 	}
-	c.Require(at.Child("path"), b.Path)
-	c.fileUser(at.Child("user"), b.User)
-	c.FilePath(at.Child("path"), b.Path)
+	c.Require(child(at, "path"), b.Path)
+	c.fileUser(child(at, "user"), b.User)
+	c.FilePath(child(at, "path"), b.Path)
 }
 
 func (c *specCheck) certificateProjection(p *corev1.PodCertificateProjection, at *field.Path, take func(string, any)) {
-	c.Signer(at.Child("signerName"), p.SignerName)
+	c.Signer(child(at, "signerName"), p.SignerName)
 	if p.UserAnnotations != nil {
-		UserAnnotations(&c.List, p.UserAnnotations, at.Child("userAnnotations"))
+		UserAnnotations(&c.List, p.UserAnnotations, child(at, "userAnnotations"))
 	}
-	c.fileUser(at.Child("user"), p.User)
-	check.OneOf(&c.List, at.Child("keyType"), p.KeyType, KeyTypes...)
+	c.fileUser(child(at, "user"), p.User)
+	check.OneOf(&c.List, child(at, "keyType"), p.KeyType, KeyTypes...)
 	if n := p.MaxExpirationSeconds; n != nil {
-		seconds := at.Child("maxExpirationSeconds")
+		seconds := child(at, "maxExpirationSeconds")
 		if *n < leastCertificateSeconds {
 			c.Add(field.Invalid(seconds, *n, "if provided, maxExpirationSeconds must be >= 3600"))
 		}
@@ -152,7 +152,7 @@ func (c *specCheck) certificateProjection(p *corev1.PodCertificateProjection, at
 		{"keyPath", p.KeyPath}, {"certificateChainPath", p.CertificateChainPath}} {
 		if f.path != "" {
 			named = true
-			c.FilePath(at.Child(f.name), f.path)
+			c.FilePath(child(at, f.name), f.path)
 			take(f.path, f.path)
 		}
 	}

@@ -20,7 +20,7 @@ type resourceNameRule func(l *check.List, name corev1.ResourceName, at *field.Pa
 
 // resources checks what is requested and limited.
 func (c *specCheck) resources(r *corev1.ResourceRequirements, at *field.Path, rule resourceNameRule) {
-	limits, requests := at.Child("limits"), at.Child("requests")
+	limits, requests := child(at, "limits"), child(at, "requests")
 	compute, pages := false, false
 	look := func(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
 		rule(&c.List, name, at)
@@ -34,11 +34,11 @@ func (c *specCheck) resources(r *corev1.ResourceRequirements, at *field.Path, ru
 		compute = compute || name == corev1.ResourceCPU || name == corev1.ResourceMemory
 	}
 	for _, name := range sortedNames(r.Limits) {
-		look(name, r.Limits[name], limits.Key(string(name)))
+		look(name, r.Limits[name], entry(limits, string(name)))
 	}
 	for _, name := range sortedNames(r.Requests) {
 		q := r.Requests[name]
-		look(name, q, requests.Key(string(name)))
+		look(name, q, entry(requests, string(name)))
 		limit, limited := r.Limits[name]
 		switch {
 		case limited && q.Cmp(limit) != 0 && !overcommittable(name):
@@ -52,7 +52,7 @@ func (c *specCheck) resources(r *corev1.ResourceRequirements, at *field.Path, ru
 	if pages && !compute {
 		c.Add(field.Forbidden(at, "HugePages require cpu or memory"))
 	}
-	c.usedClaims(r.Claims, at.Child("claims"))
+	c.usedClaims(r.Claims, child(at, "claims"))
 }
 
 // ContainerResources checks requirements outside a spec's containers (a runtime class's overhead).
@@ -138,7 +138,7 @@ func sortedNames(list corev1.ResourceList) []corev1.ResourceName {
 func (c *specCheck) usedClaims(claims []corev1.ResourceClaim, at *field.Path) {
 	used := sets.New[string]()
 	for i, claim := range claims {
-		p := at.Index(i)
+		p := index(at, i)
 		if claim.Name == "" {
 			c.Add(field.Required(p, ""))
 			continue
@@ -148,7 +148,7 @@ func (c *specCheck) usedClaims(claims []corev1.ResourceClaim, at *field.Path) {
 		} else {
 			key := claim.Name
 			if claim.Request != "" {
-				c.Label(p.Child("request"), claim.Request)
+				c.Label(child(p, "request"), claim.Request)
 				key += "/" + claim.Request
 			}
 			if used.Has(key) {
@@ -179,7 +179,7 @@ func (c *specCheck) usedClaims(claims []corev1.ResourceClaim, at *field.Path) {
 func (c *specCheck) resourceClaims() {
 	names := sets.New[string]()
 	for i := range c.spec.ResourceClaims {
-		claim, p := &c.spec.ResourceClaims[i], c.at.Child("resourceClaims").Index(i)
+		claim, p := &c.spec.ResourceClaims[i], index(child(c.at, "resourceClaims"), i)
 		if c.pod != nil {
 			if _, mirror := c.pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 				c.Add(field.Forbidden(field.NewPath(""), "static pods do not support resource claims"))
@@ -192,7 +192,7 @@ func (c *specCheck) resourceClaims() {
 		case names.Has(claim.Name):
 			c.Add(field.Duplicate(p.Child("name"), claim.Name))
 		default:
-			c.Label(p.Child("name"), claim.Name)
+			c.Label(child(p, "name"), claim.Name)
 			names.Insert(claim.Name)
 		}
 		switch {
@@ -202,10 +202,10 @@ func (c *specCheck) resourceClaims() {
 			c.Add(field.Invalid(p, *claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
 		}
 		if claim.ResourceClaimName != nil {
-			c.Subdomain(p.Child("resourceClaimName"), *claim.ResourceClaimName)
+			c.Subdomain(child(p, "resourceClaimName"), *claim.ResourceClaimName)
 		}
 		if claim.ResourceClaimTemplateName != nil {
-			c.Subdomain(p.Child("resourceClaimTemplateName"), *claim.ResourceClaimTemplateName)
+			c.Subdomain(child(p, "resourceClaimTemplateName"), *claim.ResourceClaimTemplateName)
 		}
 	}
 }
@@ -216,7 +216,7 @@ func (c *specCheck) podResources() {
 	if r == nil {
 		return
 	}
-	at := c.at.Child("resources")
+	at := child(c.at, "resources")
 	if c.spec.OS != nil && c.spec.OS.Name == corev1.Windows {
 		c.Add(field.Forbidden(at, "may not be set for a windows pod"))
 		return

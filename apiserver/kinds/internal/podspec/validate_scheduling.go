@@ -17,16 +17,16 @@ import (
 // scheduling checks what decides about the node.
 func (c *specCheck) scheduling() {
 	spec, at := c.spec, c.at
-	c.Labels(at.Child("nodeSelector"), spec.NodeSelector)
+	c.Labels(child(at, "nodeSelector"), spec.NodeSelector)
 	if a := spec.Affinity; a != nil {
-		c.affinity(a, at.Child("affinity"))
+		c.affinity(a, child(at, "affinity"))
 	}
 	for i, g := range spec.ReadinessGates {
-		c.Qualified(at.Child("readinessGates").Index(i).Child("conditionType"), string(g.ConditionType))
+		c.Qualified(child(index(child(at, "readinessGates"), i), "conditionType"), string(g.ConditionType))
 	}
 	gates := sets.New[string]()
 	for i, g := range spec.SchedulingGates {
-		p := at.Child("schedulingGates").Index(i)
+		p := index(child(at, "schedulingGates"), i)
 		c.Qualified(p, g.Name)
 		if gates.Has(g.Name) {
 			c.Add(field.Duplicate(p, g.Name))
@@ -34,9 +34,9 @@ func (c *specCheck) scheduling() {
 		gates.Insert(g.Name)
 	}
 	c.spread()
-	c.tolerations(spec.Tolerations, at.Child("tolerations"))
+	c.tolerations(spec.Tolerations, child(at, "tolerations"))
 	if spec.Overhead != nil {
-		c.resources(&corev1.ResourceRequirements{Limits: spec.Overhead}, at.Child("overhead"), containerResource)
+		c.resources(&corev1.ResourceRequirements{Limits: spec.Overhead}, child(at, "overhead"), containerResource)
 	}
 	if spec.SchedulingGroup != nil && len(spec.EvictionResponders) > 0 {
 		c.Add(field.Forbidden(at.Child("schedulingGroup"), "may not be set when evictionResponders is set"))
@@ -45,21 +45,21 @@ func (c *specCheck) scheduling() {
 
 func (c *specCheck) affinity(a *corev1.Affinity, at *field.Path) {
 	if n := a.NodeAffinity; n != nil {
-		p := at.Child("nodeAffinity")
+		p := child(at, "nodeAffinity")
 		if s := n.RequiredDuringSchedulingIgnoredDuringExecution; s != nil {
-			NodeSelector(&c.List, s, p.Child("requiredDuringSchedulingIgnoredDuringExecution"))
+			NodeSelector(&c.List, s, child(p, "requiredDuringSchedulingIgnoredDuringExecution"))
 		}
 		for i, t := range n.PreferredDuringSchedulingIgnoredDuringExecution {
-			p := p.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
+			p := index(child(p, "preferredDuringSchedulingIgnoredDuringExecution"), i)
 			c.weight(t.Weight, p)
-			nodeTerm(&c.List, &t.Preference, p.Child("preference"), true)
+			nodeTerm(&c.List, &t.Preference, child(p, "preference"), true)
 		}
 	}
 	if p := a.PodAffinity; p != nil {
-		c.podAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, at.Child("podAffinity"))
+		c.podAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, child(at, "podAffinity"))
 	}
 	if p := a.PodAntiAffinity; p != nil {
-		c.podAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, at.Child("podAntiAffinity"))
+		c.podAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, child(at, "podAntiAffinity"))
 	}
 }
 
@@ -71,26 +71,26 @@ func (c *specCheck) weight(n int32, at *field.Path) {
 
 func (c *specCheck) podAffinity(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm, at *field.Path) {
 	for i := range required {
-		c.podTerm(&required[i], at.Child("requiredDuringSchedulingIgnoredDuringExecution").Index(i))
+		c.podTerm(&required[i], index(child(at, "requiredDuringSchedulingIgnoredDuringExecution"), i))
 	}
 	for i := range preferred {
-		p := at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
+		p := index(child(at, "preferredDuringSchedulingIgnoredDuringExecution"), i)
 		c.weight(preferred[i].Weight, p)
-		c.podTerm(&preferred[i].PodAffinityTerm, p.Child("podAffinityTerm"))
+		c.podTerm(&preferred[i].PodAffinityTerm, child(p, "podAffinityTerm"))
 	}
 }
 
 func (c *specCheck) podTerm(t *corev1.PodAffinityTerm, at *field.Path) {
-	c.Selector(at.Child("labelSelector"), t.LabelSelector)
-	c.Selector(at.Child("namespaceSelector"), t.NamespaceSelector)
+	c.Selector(child(at, "labelSelector"), t.LabelSelector)
+	c.Selector(child(at, "namespaceSelector"), t.NamespaceSelector)
 	for _, name := range t.Namespaces {
-		c.Name(at.Child("namespace"), name, apivalidation.ValidateNamespaceName)
+		c.Name(child(at, "namespace"), name, apivalidation.ValidateNamespaceName)
 	}
 	c.labelKeys(t.MatchLabelKeys, t.MismatchLabelKeys, t.LabelSelector, at)
 	if t.TopologyKey == "" {
 		c.Add(field.Required(at.Child("topologyKey"), "can not be empty"))
 	}
-	c.LabelKey(at.Child("topologyKey"), t.TopologyKey)
+	c.LabelKey(child(at, "topologyKey"), t.TopologyKey)
 }
 
 // labelKeys checks keys whose values are the pod's own. The server has added them to the selector, once each: a key
@@ -105,7 +105,7 @@ func (c *specCheck) labelKeys(match, mismatch []string, selector *metav1.LabelSe
 			return
 		}
 		for i, key := range keys {
-			c.LabelKey(at.Child(name).Index(i), key)
+			c.LabelKey(index(child(at, name), i), key)
 		}
 	}
 	keys("matchLabelKeys", match)
@@ -134,12 +134,12 @@ func (c *specCheck) labelKeys(match, mismatch []string, selector *metav1.LabelSe
 func (c *specCheck) spread() {
 	list := c.spec.TopologySpreadConstraints
 	for i := range list {
-		t, at := &list[i], c.at.Child("topologySpreadConstraints").Index(i)
-		c.Positive(at.Child("maxSkew"), int64(t.MaxSkew))
+		t, at := &list[i], index(child(c.at, "topologySpreadConstraints"), i)
+		c.Positive(child(at, "maxSkew"), int64(t.MaxSkew))
 		if t.TopologyKey == "" {
 			c.Add(field.Required(at.Child("topologyKey"), "can not be empty"))
 		}
-		check.OneOf(&c.List, at.Child("whenUnsatisfiable"), t.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)
+		check.OneOf(&c.List, child(at, "whenUnsatisfiable"), t.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)
 		for k := i + 1; k < len(list); k++ {
 			if list[k].TopologyKey == t.TopologyKey && list[k].WhenUnsatisfiable == t.WhenUnsatisfiable {
 				c.Add(field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), fmt.Sprintf("{%v, %v}", t.TopologyKey, t.WhenUnsatisfiable)))
@@ -147,18 +147,18 @@ func (c *specCheck) spread() {
 			}
 		}
 		if n := t.MinDomains; n != nil {
-			c.Positive(at.Child("minDomains"), int64(*n))
+			c.Positive(child(at, "minDomains"), int64(*n))
 			if t.WhenUnsatisfiable != corev1.DoNotSchedule {
 				c.Add(field.Invalid(at.Child("minDomains"), n, fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, t.WhenUnsatisfiable)))
 			}
 		}
 		for name, p := range map[string]*corev1.NodeInclusionPolicy{"nodeAffinityPolicy": t.NodeAffinityPolicy, "nodeTaintsPolicy": t.NodeTaintsPolicy} {
 			if p != nil {
-				check.OneOf(&c.List, at.Child(name), *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+				check.OneOf(&c.List, child(at, name), *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
 			}
 		}
 		c.labelKeys(t.MatchLabelKeys, nil, t.LabelSelector, at)
-		c.Selector(at.Child("labelSelector"), t.LabelSelector)
+		c.Selector(child(at, "labelSelector"), t.LabelSelector)
 	}
 }
 
@@ -170,9 +170,9 @@ func (c *specCheck) tolerations(list []corev1.Toleration, at *field.Path) {
 func Tolerations(list []corev1.Toleration, at *field.Path) field.ErrorList {
 	var l check.List
 	for i := range list {
-		t, p := &list[i], at.Index(i)
+		t, p := &list[i], index(at, i)
 		if t.Key != "" {
-			l.LabelKey(p.Child("key"), t.Key)
+			l.LabelKey(child(p, "key"), t.Key)
 		} else if t.Operator != corev1.TolerationOpExists {
 			l.Add(field.Invalid(p.Child("operator"), t.Operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\""))
 		}
@@ -195,7 +195,7 @@ func Tolerations(list []corev1.Toleration, at *field.Path) field.ErrorList {
 			l.Add(field.NotSupported(p.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
 		}
 		if t.Effect != "" {
-			TaintEffect(&l, t.Effect, p.Child("effect"))
+			TaintEffect(&l, t.Effect, child(p, "effect"))
 		}
 	}
 	return l.ErrorList
@@ -208,21 +208,21 @@ func TaintEffect(l *check.List, e corev1.TaintEffect, at *field.Path) {
 
 // NodeSelector checks a selector of nodes.
 func NodeSelector(l *check.List, s *corev1.NodeSelector, at *field.Path) {
-	at = at.Child("nodeSelectorTerms")
+	at = child(at, "nodeSelectorTerms")
 	if len(s.NodeSelectorTerms) == 0 {
 		l.Add(field.Required(at, "must have at least one node selector term"))
 	}
 	for i := range s.NodeSelectorTerms {
-		nodeTerm(l, &s.NodeSelectorTerms[i], at.Index(i), false)
+		nodeTerm(l, &s.NodeSelectorTerms[i], index(at, i), false)
 	}
 }
 
 func nodeTerm(l *check.List, t *corev1.NodeSelectorTerm, at *field.Path, anyValue bool) {
 	for i := range t.MatchExpressions {
-		nodeRequirement(l, &t.MatchExpressions[i], at.Child("matchExpressions").Index(i), anyValue)
+		nodeRequirement(l, &t.MatchExpressions[i], index(child(at, "matchExpressions"), i), anyValue)
 	}
 	for i := range t.MatchFields {
-		nodeField(l, &t.MatchFields[i], at.Child("matchFields").Index(i))
+		nodeField(l, &t.MatchFields[i], index(child(at, "matchFields"), i))
 	}
 }
 
@@ -243,12 +243,12 @@ func nodeRequirement(l *check.List, r *corev1.NodeSelectorRequirement, at *field
 	default:
 		l.Add(field.Invalid(at.Child("operator"), r.Operator, "not a valid selector operator"))
 	}
-	l.LabelKey(at.Child("key"), r.Key)
+	l.LabelKey(child(at, "key"), r.Key)
 	if anyValue {
 		return
 	}
 	for i, v := range r.Values {
-		l.Rule(at.Child("values").Index(i), v, validation.IsValidLabelValue)
+		l.Rule(index(child(at, "values"), i), v, validation.IsValidLabelValue)
 	}
 }
 
@@ -266,6 +266,6 @@ func nodeField(l *check.List, r *corev1.NodeSelectorRequirement, at *field.Path)
 		return
 	}
 	for i, v := range r.Values {
-		l.Name(at.Child("values").Index(i), v, apivalidation.NameIsDNSSubdomain)
+		l.Name(index(child(at, "values"), i), v, apivalidation.NameIsDNSSubdomain)
 	}
 }

@@ -37,32 +37,32 @@ func (c *specCheck) podSecurity() {
 	if s == nil {
 		return
 	}
-	at := c.at.Child("securityContext")
-	c.group(at.Child("fsGroup"), s.FSGroup)
-	c.user(at.Child("runAsUser"), s.RunAsUser)
-	c.group(at.Child("runAsGroup"), s.RunAsGroup)
+	at := child(c.at, "securityContext")
+	c.group(child(at, "fsGroup"), s.FSGroup)
+	c.user(child(at, "runAsUser"), s.RunAsUser)
+	c.group(child(at, "runAsGroup"), s.RunAsGroup)
 	for i := range s.SupplementalGroups {
-		c.group(at.Child("supplementalGroups").Index(i), &s.SupplementalGroups[i])
+		c.group(index(child(at, "supplementalGroups"), i), &s.SupplementalGroups[i])
 	}
-	c.sysctls(s.Sysctls, at.Child("sysctls"))
+	c.sysctls(s.Sysctls, child(at, "sysctls"))
 	if p := s.FSGroupChangePolicy; p != nil {
-		check.OneOf(&c.List, at.Child("fsGroupChangePolicy"), *p, corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)
+		check.OneOf(&c.List, child(at, "fsGroupChangePolicy"), *p, corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)
 	}
-	c.seccomp(s.SeccompProfile, at.Child("seccompProfile"))
-	c.windowsOptions(s.WindowsOptions, at.Child("windowsOptions"))
-	c.All(validateAppArmor(s.AppArmorProfile, at.Child("appArmorProfile")))
+	c.seccomp(s.SeccompProfile, child(at, "seccompProfile"))
+	c.windowsOptions(s.WindowsOptions, child(at, "windowsOptions"))
+	c.All(validateAppArmor(s.AppArmorProfile, child(at, "appArmorProfile")))
 	if p := s.SupplementalGroupsPolicy; p != nil {
-		check.OneOf(&c.List, at.Child("supplementalGroupsPolicy"), *p, corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)
+		check.OneOf(&c.List, child(at, "supplementalGroupsPolicy"), *p, corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)
 	}
 	if p := s.SELinuxChangePolicy; p != nil {
-		check.OneOf(&c.List, at.Child("seLinuxChangePolicy"), *p, corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive)
+		check.OneOf(&c.List, child(at, "seLinuxChangePolicy"), *p, corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive)
 	}
 }
 
 func (c *specCheck) sysctls(list []corev1.Sysctl, at *field.Path) {
 	seen := sets.New[string]()
 	for i, s := range list {
-		p := at.Index(i).Child("name")
+		p := child(index(at, i), "name")
 		switch {
 		case s.Name == "":
 			c.Add(field.Required(p, ""))
@@ -89,9 +89,9 @@ func (c *specCheck) seccomp(p *corev1.SeccompProfile, at *field.Path) {
 	if p.Type == "" {
 		c.Add(field.Required(at.Child("type"), "type is required when seccompProfile is set"))
 	} else {
-		check.OneOf(&c.List, at.Child("type"), p.Type, known...)
+		check.OneOf(&c.List, child(at, "type"), p.Type, known...)
 	}
-	name := at.Child("localhostProfile")
+	name := child(at, "localhostProfile")
 	switch {
 	case p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile == nil:
 		c.Add(field.Required(name, "must be set when seccomp type is Localhost"))
@@ -107,15 +107,15 @@ func (c *specCheck) containerSecurity(s *corev1.SecurityContext, at *field.Path)
 	if s == nil {
 		return
 	}
-	c.user(at.Child("runAsUser"), s.RunAsUser)
-	c.group(at.Child("runAsGroup"), s.RunAsGroup)
+	c.user(child(at, "runAsUser"), s.RunAsUser)
+	c.group(child(at, "runAsGroup"), s.RunAsGroup)
 	if p := s.ProcMount; p != nil {
-		check.OneOf(&c.List, at.Child("procMount"), *p, corev1.DefaultProcMount, corev1.UnmaskedProcMount)
+		check.OneOf(&c.List, child(at, "procMount"), *p, corev1.DefaultProcMount, corev1.UnmaskedProcMount)
 		if *p == corev1.UnmaskedProcMount && c.usesHostUsers() {
 			c.Add(field.Invalid(at.Child("procMount"), s.ProcMount, "`hostUsers` must be false to use `Unmasked`"))
 		}
 	}
-	c.seccomp(s.SeccompProfile, at.Child("seccompProfile"))
+	c.seccomp(s.SeccompProfile, child(at, "seccompProfile"))
 	if e := s.AllowPrivilegeEscalation; e != nil && !*e {
 		if s.Privileged != nil && *s.Privileged {
 			c.Add(field.Invalid(at, s, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
@@ -124,8 +124,8 @@ func (c *specCheck) containerSecurity(s *corev1.SecurityContext, at *field.Path)
 			c.Add(field.Invalid(at, s, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"))
 		}
 	}
-	c.windowsOptions(s.WindowsOptions, at.Child("windowsOptions"))
-	c.All(validateAppArmor(s.AppArmorProfile, at.Child("appArmorProfile")))
+	c.windowsOptions(s.WindowsOptions, child(at, "windowsOptions"))
+	c.All(validateAppArmor(s.AppArmorProfile, child(at, "appArmorProfile")))
 }
 
 // hostUsers: a pod with user ids of its own cannot share the host's other namespaces.
@@ -198,7 +198,7 @@ func (c *specCheck) windows() {
 		}
 	}
 	if s := c.spec.SecurityContext; s != nil {
-		refuse(c.at.Child("securityContext"),
+		refuse(child(c.at, "securityContext"),
 			forbidden{"appArmorProfile", s.AppArmorProfile != nil}, forbidden{"seLinuxOptions", s.SELinuxOptions != nil},
 			forbidden{"seccompProfile", s.SeccompProfile != nil}, forbidden{"fsGroup", s.FSGroup != nil},
 			forbidden{"fsGroupChangePolicy", s.FSGroupChangePolicy != nil}, forbidden{"sysctls", len(s.Sysctls) > 0},
@@ -213,7 +213,7 @@ func (c *specCheck) windows() {
 		if s == nil {
 			return
 		}
-		refuse(at.Child("securityContext"),
+		refuse(child(at, "securityContext"),
 			forbidden{"appArmorProfile", s.AppArmorProfile != nil}, forbidden{"seLinuxOptions", s.SELinuxOptions != nil},
 			forbidden{"seccompProfile", s.SeccompProfile != nil}, forbidden{"capabilities", s.Capabilities != nil},
 			forbidden{"readOnlyRootFilesystem", s.ReadOnlyRootFilesystem != nil}, forbidden{"privileged", s.Privileged != nil},
@@ -241,10 +241,10 @@ func (c *specCheck) windowsOptions(o *corev1.WindowsSecurityContextOptions, at *
 		return
 	}
 	if n := o.GMSACredentialSpecName; n != nil {
-		c.Messages(at.Child("gmsaCredentialSpecName"), n, validation.IsDNS1123Subdomain(*n))
+		c.Messages(child(at, "gmsaCredentialSpecName"), n, validation.IsDNS1123Subdomain(*n))
 	}
 	if s := o.GMSACredentialSpec; s != nil {
-		p := at.Child("gmsaCredentialSpec")
+		p := child(at, "gmsaCredentialSpec")
 		if *s == "" {
 			c.Add(field.Invalid(p, s, "gmsaCredentialSpec cannot be an empty string"))
 		} else if len(*s) > longestGMSASpec {

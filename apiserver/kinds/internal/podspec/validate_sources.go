@@ -18,20 +18,20 @@ import (
 
 // HostPath checks a path of the node.
 func HostPath(l *check.List, s *corev1.HostPathVolumeSource, at *field.Path) {
-	if !l.Require(at.Child("path"), s.Path) {
+	if !l.Require(child(at, "path"), s.Path) {
 		return
 	}
-	l.NoBacksteps(at.Child("path"), s.Path)
+	l.NoBacksteps(child(at, "path"), s.Path)
 	if s.Type != nil {
-		check.OneOf(l, at.Child("type"), *s.Type, corev1.HostPathUnset, corev1.HostPathBlockDev, corev1.HostPathCharDev, corev1.HostPathDirectory,
+		check.OneOf(l, child(at, "type"), *s.Type, corev1.HostPathUnset, corev1.HostPathBlockDev, corev1.HostPathCharDev, corev1.HostPathDirectory,
 			corev1.HostPathDirectoryOrCreate, corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket)
 	}
 }
 
 // NFS checks a share.
 func NFS(l *check.List, s *corev1.NFSVolumeSource, at *field.Path) {
-	l.Require(at.Child("server"), s.Server)
-	l.Require(at.Child("path"), s.Path)
+	l.Require(child(at, "server"), s.Server)
+	l.Require(child(at, "path"), s.Path)
 	if !path.IsAbs(s.Path) {
 		l.Add(field.Invalid(at.Child("path"), s.Path, "must be an absolute path"))
 	}
@@ -39,13 +39,13 @@ func NFS(l *check.List, s *corev1.NFSVolumeSource, at *field.Path) {
 
 // GCEDisk checks a disk.
 func GCEDisk(l *check.List, s *corev1.GCEPersistentDiskVolumeSource, at *field.Path) {
-	l.Require(at.Child("pdName"), s.PDName)
+	l.Require(child(at, "pdName"), s.PDName)
 	partition(l, s.Partition, at)
 }
 
 // AWSDisk checks a disk.
 func AWSDisk(l *check.List, s *corev1.AWSElasticBlockStoreVolumeSource, at *field.Path) {
-	l.Require(at.Child("volumeID"), s.VolumeID)
+	l.Require(child(at, "volumeID"), s.VolumeID)
 	partition(l, s.Partition, at)
 }
 
@@ -60,7 +60,7 @@ func RBD(l *check.List, monitors []string, image string, at *field.Path) {
 	if len(monitors) == 0 {
 		l.Add(field.Required(at.Child("monitors"), ""))
 	}
-	l.Require(at.Child("image"), image)
+	l.Require(child(at, "image"), image)
 }
 
 // Quobyte checks a volume.
@@ -78,7 +78,7 @@ func Quobyte(l *check.List, s *corev1.QuobyteVolumeSource, at *field.Path) {
 			}
 		}
 	}
-	l.Require(at.Child("volume"), s.Volume)
+	l.Require(child(at, "volume"), s.Volume)
 }
 
 // Flocker checks a dataset.
@@ -114,7 +114,7 @@ func FC(l *check.List, s *corev1.FCVolumeSource, at *field.Path) {
 
 // Flex checks a flex volume; options of Kubernetes itself are reserved.
 func Flex(l *check.List, driver string, options map[string]string, at *field.Path) {
-	l.Require(at.Child("driver"), driver)
+	l.Require(child(at, "driver"), driver)
 	for key := range options {
 		domain, _, _ := strings.Cut(key, "/")
 		domain = "." + strings.ToLower(domain)
@@ -126,15 +126,15 @@ func Flex(l *check.List, driver string, options map[string]string, at *field.Pat
 
 // AzureDisk checks a disk.
 func AzureDisk(l *check.List, s *corev1.AzureDiskVolumeSource, at *field.Path) {
-	l.Require(at.Child("diskName"), s.DiskName)
-	l.Require(at.Child("diskURI"), s.DataDiskURI)
+	l.Require(child(at, "diskName"), s.DiskName)
+	l.Require(child(at, "diskURI"), s.DataDiskURI)
 	if s.CachingMode != nil {
-		check.OneOf(l, at.Child("cachingMode"), *s.CachingMode, corev1.AzureDataDiskCachingNone, corev1.AzureDataDiskCachingReadOnly, corev1.AzureDataDiskCachingReadWrite)
+		check.OneOf(l, child(at, "cachingMode"), *s.CachingMode, corev1.AzureDataDiskCachingNone, corev1.AzureDataDiskCachingReadOnly, corev1.AzureDataDiskCachingReadWrite)
 	}
 	if s.Kind == nil {
 		return
 	}
-	check.OneOf(l, at.Child("kind"), *s.Kind, corev1.AzureDedicatedBlobDisk, corev1.AzureManagedDisk, corev1.AzureSharedBlobDisk)
+	check.OneOf(l, child(at, "kind"), *s.Kind, corev1.AzureDedicatedBlobDisk, corev1.AzureManagedDisk, corev1.AzureSharedBlobDisk)
 	prefix, form := "https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
 	if *s.Kind == corev1.AzureManagedDisk {
 		prefix, form = "/subscriptions/", "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"
@@ -146,18 +146,18 @@ func AzureDisk(l *check.List, s *corev1.AzureDiskVolumeSource, at *field.Path) {
 
 // ScaleIO checks a volume.
 func ScaleIO(l *check.List, gateway, system, volume string, at *field.Path) {
-	l.Require(at.Child("gateway"), gateway)
-	l.Require(at.Child("system"), system)
-	l.Require(at.Child("volumeName"), volume)
+	l.Require(child(at, "gateway"), gateway)
+	l.Require(child(at, "system"), system)
+	l.Require(child(at, "volumeName"), volume)
 }
 
 // StorageOS checks a volume.
 func StorageOS(l *check.List, volume, namespace string, at *field.Path) {
-	if l.Require(at.Child("volumeName"), volume) {
-		l.Label(at.Child("volumeName"), volume)
+	if l.Require(child(at, "volumeName"), volume) {
+		l.Label(child(at, "volumeName"), volume)
 	}
 	if namespace != "" {
-		l.Label(at.Child("volumeNamespace"), namespace)
+		l.Label(child(at, "volumeNamespace"), namespace)
 	}
 }
 
@@ -188,9 +188,9 @@ var iscsiNames = map[string]*regexp.Regexp{
 
 // ISCSI checks a target. inPod words a name without a known beginning as upstream does for pods.
 func ISCSI(l *check.List, s iscsi, at *field.Path, inPod bool) {
-	l.Require(at.Child("targetPortal"), s.portal)
-	if l.Require(at.Child("iqn"), s.iqn) {
-		iscsiName(l, s.iqn, at.Child("iqn"), inPod)
+	l.Require(child(at, "targetPortal"), s.portal)
+	if l.Require(child(at, "iqn"), s.iqn) {
+		iscsiName(l, s.iqn, child(at, "iqn"), inPod)
 	}
 	if s.lun < 0 || s.lun > 255 {
 		l.Add(field.Invalid(at.Child("lun"), s.lun, validation.InclusiveRangeError(0, 255)))
@@ -199,7 +199,7 @@ func ISCSI(l *check.List, s iscsi, at *field.Path, inPod bool) {
 		l.Add(field.Required(at.Child("secretRef"), ""))
 	}
 	if s.initiator != nil {
-		iscsiName(l, *s.initiator, at.Child("initiatorname"), inPod)
+		iscsiName(l, *s.initiator, child(at, "initiatorname"), inPod)
 	}
 }
 
@@ -220,15 +220,15 @@ func PersistentISCSI(l *check.List, s *corev1.ISCSIPersistentVolumeSource, volum
 	}
 	ISCSI(l, iscsi{s.TargetPortal, s.IQN, s.Lun, s.DiscoveryCHAPAuth || s.SessionCHAPAuth, s.SecretRef != nil, s.InitiatorName}, at, false)
 	if s.SecretRef != nil {
-		l.Require(at.Child("secretRef", "name"), s.SecretRef.Name)
+		l.Require(child(at, "secretRef", "name"), s.SecretRef.Name)
 	}
 }
 
 // templateMeta: a claim template has labels and annotations and nothing else.
 func templateMeta(l *check.List, t *corev1.PersistentVolumeClaimTemplate, at *field.Path) {
 	m := t.ObjectMeta
-	l.All(apivalidation.ValidateAnnotations(m.Annotations, at.Child("annotations")))
-	l.Labels(at.Child("labels"), m.Labels)
+	l.All(apivalidation.ValidateAnnotations(m.Annotations, child(at, "annotations")))
+	l.Labels(child(at, "labels"), m.Labels)
 	for _, f := range []struct {
 		name string
 		set  bool

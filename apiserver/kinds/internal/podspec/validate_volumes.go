@@ -25,11 +25,11 @@ func (c *specCheck) allVolumes() {
 		}
 	}
 	for i := range c.spec.Volumes {
-		v, at := &c.spec.Volumes[i], c.at.Child("volumes").Index(i)
+		v, at := &c.spec.Volumes[i], index(child(c.at, "volumes"), i)
 		faults := len(c.ErrorList)
 		c.volume(v, at)
-		if c.Require(at.Child("name"), v.Name) {
-			c.Label(at.Child("name"), v.Name)
+		if c.Require(child(at, "name"), v.Name) {
+			c.Label(child(at, "name"), v.Name)
 		}
 		if _, taken := c.volumes[v.Name]; taken {
 			c.Add(field.Duplicate(at.Child("name"), v.Name))
@@ -73,7 +73,7 @@ func (c *specCheck) volume(v *corev1.Volume, at *field.Path) {
 		}
 		found = true
 		if k.look != nil {
-			k.look(at.Child(own))
+			k.look(child(at, own))
 		}
 	}
 	if i := s.ISCSI; i != nil && i.InitiatorName != nil && len(v.Name+":"+i.TargetPortal) > 64 {
@@ -87,19 +87,19 @@ func (c *specCheck) volume(v *corev1.Volume, at *field.Path) {
 func (c *specCheck) sources(v *corev1.Volume, at *field.Path) []source {
 	s, l := &v.VolumeSource, &c.List
 	needs := func(name string, value func() string) func(*field.Path) {
-		return func(at *field.Path) { c.Require(at.Child(name), value()) }
+		return func(at *field.Path) { c.Require(child(at, name), value()) }
 	}
 	return []source{
 		{set: s.EmptyDir != nil, name: "emptyDir", look: func(at *field.Path) { c.emptyDir(s.EmptyDir, at) }},
 		{set: s.HostPath != nil, name: "hostPath", look: func(at *field.Path) { HostPath(l, s.HostPath, at) }},
 		{set: s.GitRepo != nil, name: "gitRepo", look: func(at *field.Path) {
-			c.Require(at.Child("repository"), s.GitRepo.Repository)
-			c.Descending(at.Child("directory"), s.GitRepo.Directory)
+			c.Require(child(at, "repository"), s.GitRepo.Repository)
+			c.Descending(child(at, "directory"), s.GitRepo.Directory)
 		}},
 		{set: s.GCEPersistentDisk != nil, name: "gcePersistentDisk", own: "persistentDisk", look: func(at *field.Path) { GCEDisk(l, s.GCEPersistentDisk, at) }},
 		{set: s.AWSElasticBlockStore != nil, name: "awsElasticBlockStore", look: func(at *field.Path) { AWSDisk(l, s.AWSElasticBlockStore, at) }},
 		{set: s.Secret != nil, name: "secret", look: func(at *field.Path) {
-			c.Require(at.Child("secretName"), s.Secret.SecretName)
+			c.Require(child(at, "secretName"), s.Secret.SecretName)
 			c.files(s.Secret.DefaultMode, s.Secret.DefaultUser, s.Secret.Items, at)
 		}},
 		{set: s.NFS != nil, name: "nfs", look: func(at *field.Path) { NFS(l, s.NFS, at) }},
@@ -108,23 +108,23 @@ func (c *specCheck) sources(v *corev1.Volume, at *field.Path) []source {
 			ISCSI(l, iscsi{i.TargetPortal, i.IQN, i.Lun, i.DiscoveryCHAPAuth || i.SessionCHAPAuth, i.SecretRef != nil, i.InitiatorName}, at, true)
 		}},
 		{set: s.Glusterfs != nil, name: "glusterfs", look: func(at *field.Path) {
-			c.Require(at.Child("endpoints"), s.Glusterfs.EndpointsName)
-			c.Require(at.Child("path"), s.Glusterfs.Path)
+			c.Require(child(at, "endpoints"), s.Glusterfs.EndpointsName)
+			c.Require(child(at, "path"), s.Glusterfs.Path)
 		}},
 		{set: s.Flocker != nil, name: "flocker", look: func(at *field.Path) { Flocker(l, s.Flocker, at) }},
 		{set: s.PersistentVolumeClaim != nil, name: "persistentVolumeClaim", look: needs("claimName", func() string { return s.PersistentVolumeClaim.ClaimName })},
 		{set: s.RBD != nil, name: "rbd", look: func(at *field.Path) { RBD(l, s.RBD.CephMonitors, s.RBD.RBDImage, at) }},
 		{set: s.Cinder != nil, name: "cinder", look: func(at *field.Path) {
-			c.Require(at.Child("volumeID"), s.Cinder.VolumeID)
+			c.Require(child(at, "volumeID"), s.Cinder.VolumeID)
 			if s.Cinder.SecretRef != nil {
-				c.Require(at.Child("secretRef", "name"), s.Cinder.SecretRef.Name)
+				c.Require(child(at, "secretRef", "name"), s.Cinder.SecretRef.Name)
 			}
 		}},
 		{set: s.CephFS != nil, name: "cephFS", own: "cephfs", look: func(at *field.Path) { c.monitors(s.CephFS.Monitors, at) }},
 		{set: s.Quobyte != nil, name: "quobyte", look: func(at *field.Path) { Quobyte(l, s.Quobyte, at) }},
 		{set: s.DownwardAPI != nil, name: "downwardAPI", twice: "downwarAPI", look: func(at *field.Path) {
-			c.FileMode(at.Child("defaultMode"), s.DownwardAPI.DefaultMode)
-			c.fileUser(at.Child("defaultUser"), s.DownwardAPI.DefaultUser)
+			c.FileMode(child(at, "defaultMode"), s.DownwardAPI.DefaultMode)
+			c.fileUser(child(at, "defaultUser"), s.DownwardAPI.DefaultUser)
 			for i := range s.DownwardAPI.Items {
 				c.downwardFile(&s.DownwardAPI.Items[i], at)
 			}
@@ -132,12 +132,12 @@ func (c *specCheck) sources(v *corev1.Volume, at *field.Path) []source {
 		{set: s.FC != nil, name: "fc", look: func(at *field.Path) { FC(l, s.FC, at) }},
 		{set: s.FlexVolume != nil, name: "flexVolume", look: func(at *field.Path) { Flex(l, s.FlexVolume.Driver, s.FlexVolume.Options, at) }},
 		{set: s.ConfigMap != nil, name: "configMap", look: func(at *field.Path) {
-			c.Require(at.Child("name"), s.ConfigMap.Name)
+			c.Require(child(at, "name"), s.ConfigMap.Name)
 			c.files(s.ConfigMap.DefaultMode, s.ConfigMap.DefaultUser, s.ConfigMap.Items, at)
 		}},
 		{set: s.AzureFile != nil, name: "azureFile", look: func(at *field.Path) {
-			c.Require(at.Child("secretName"), s.AzureFile.SecretName)
-			c.Require(at.Child("shareName"), s.AzureFile.ShareName)
+			c.Require(child(at, "secretName"), s.AzureFile.SecretName)
+			c.Require(child(at, "shareName"), s.AzureFile.ShareName)
 		}},
 		{set: s.VsphereVolume != nil, name: "vsphereVolume", look: needs("volumePath", func() string { return s.VsphereVolume.VolumePath })},
 		{set: s.PhotonPersistentDisk != nil, name: "photonPersistentDisk", look: needs("pdID", func() string { return s.PhotonPersistentDisk.PdID })},
@@ -146,7 +146,7 @@ func (c *specCheck) sources(v *corev1.Volume, at *field.Path) []source {
 		{set: s.StorageOS != nil, name: "storageos", look: func(at *field.Path) {
 			StorageOS(l, s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, at)
 			if s.StorageOS.SecretRef != nil {
-				c.Require(at.Child("secretRef", "name"), s.StorageOS.SecretRef.Name)
+				c.Require(child(at, "secretRef", "name"), s.StorageOS.SecretRef.Name)
 			}
 		}},
 		{set: s.Projected != nil, name: "projected", look: func(at *field.Path) { c.projected(s.Projected, at) }},
@@ -155,9 +155,9 @@ func (c *specCheck) sources(v *corev1.Volume, at *field.Path) []source {
 		{set: s.Ephemeral != nil, name: "ephemeral", look: func(own *field.Path) { c.ephemeral(s.Ephemeral, v.Name, at, own) }},
 		{set: s.Image != nil, name: "image", look: func(at *field.Path) {
 			if !c.emptyImageVolume {
-				c.Require(at.Child("reference"), s.Image.Reference)
+				c.Require(child(at, "reference"), s.Image.Reference)
 			}
-			c.pullPolicy(s.Image.PullPolicy, at.Child("pullPolicy"))
+			c.pullPolicy(s.Image.PullPolicy, child(at, "pullPolicy"))
 		}},
 	}
 }
@@ -179,10 +179,10 @@ func (c *specCheck) monitors(monitors []string, at *field.Path) {
 
 // files checks the files of a secret or config map in a volume.
 func (c *specCheck) files(mode *int32, user *int64, items []corev1.KeyToPath, at *field.Path) {
-	c.FileMode(at.Child("defaultMode"), mode)
-	c.fileUser(at.Child("defaultUser"), user)
+	c.FileMode(child(at, "defaultMode"), mode)
+	c.fileUser(child(at, "defaultUser"), user)
 	for i := range items {
-		c.keyToPath(&items[i], at.Child("items").Index(i))
+		c.keyToPath(&items[i], index(child(at, "items"), i))
 	}
 }
 
@@ -193,38 +193,38 @@ func (c *specCheck) fileUser(at *field.Path, user *int64) {
 }
 
 func (c *specCheck) keyToPath(k *corev1.KeyToPath, at *field.Path) {
-	c.Require(at.Child("key"), k.Key)
-	c.Require(at.Child("path"), k.Path)
-	c.FilePath(at.Child("path"), k.Path)
-	c.FileMode(at.Child("mode"), k.Mode)
-	c.fileUser(at.Child("user"), k.User)
+	c.Require(child(at, "key"), k.Key)
+	c.Require(child(at, "path"), k.Path)
+	c.FilePath(child(at, "path"), k.Path)
+	c.FileMode(child(at, "mode"), k.Mode)
+	c.fileUser(child(at, "user"), k.User)
 }
 
 func (c *specCheck) downwardFile(f *corev1.DownwardAPIVolumeFile, at *field.Path) {
-	c.Require(at.Child("path"), f.Path)
-	c.FilePath(at.Child("path"), f.Path)
+	c.Require(child(at, "path"), f.Path)
+	c.FilePath(child(at, "path"), f.Path)
 	switch {
 	case f.FieldRef != nil:
-		c.fieldRef(f.FieldRef, fileFields, at.Child("fieldRef"))
+		c.fieldRef(f.FieldRef, fileFields, child(at, "fieldRef"))
 		if f.ResourceFieldRef != nil {
 			c.Add(field.Invalid(at, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
 		}
 	case f.ResourceFieldRef != nil:
-		c.resourceFieldRef(f.ResourceFieldRef, at.Child("resourceFieldRef"), true)
+		c.resourceFieldRef(f.ResourceFieldRef, child(at, "resourceFieldRef"), true)
 	default:
 		c.Add(field.Required(at, "one of fieldRef and resourceFieldRef is required"))
 	}
-	c.FileMode(at.Child("mode"), f.Mode)
-	c.fileUser(at.Child("user"), f.User)
+	c.FileMode(child(at, "mode"), f.Mode)
+	c.fileUser(child(at, "user"), f.User)
 }
 
 func (c *specCheck) csi(s *corev1.CSIVolumeSource, at *field.Path) {
-	CSIDriverName(&c.List, s.Driver, at.Child("driver"))
+	CSIDriverName(&c.List, s.Driver, child(at, "driver"))
 	if s.NodePublishSecretRef == nil {
 		return
 	}
-	if name := s.NodePublishSecretRef.Name; c.Require(at.Child("nodePublishSecretRef", "name"), name) {
-		c.Name(at.Child("name"), name, apivalidation.NameIsDNSSubdomain)
+	if name := s.NodePublishSecretRef.Name; c.Require(child(at, "nodePublishSecretRef", "name"), name) {
+		c.Name(child(at, "name"), name, apivalidation.NameIsDNSSubdomain)
 	}
 }
 
@@ -232,9 +232,9 @@ func (c *specCheck) ephemeral(e *corev1.EphemeralVolumeSource, name string, volu
 	if t := e.VolumeClaimTemplate; t == nil {
 		c.Add(field.Required(at.Child("volumeClaimTemplate"), ""))
 	} else {
-		p := at.Child("volumeClaimTemplate")
-		templateMeta(&c.List, t, p.Child("metadata"))
-		c.All(ValidateClaimSpec(&t.Spec, p.Child("spec"), ClaimOptions{}))
+		p := child(at, "volumeClaimTemplate")
+		templateMeta(&c.List, t, child(p, "metadata"))
+		c.All(ValidateClaimSpec(&t.Spec, child(p, "spec"), ClaimOptions{}))
 	}
 	if c.pod == nil || c.pod.Name == "" || name == "" {
 		return
@@ -249,12 +249,12 @@ func (c *specCheck) ephemeral(e *corev1.EphemeralVolumeSource, name string, volu
 func (c *specCheck) mounts(ctr *corev1.Container, at *field.Path) {
 	paths := sets.New[string]()
 	for i := range ctr.VolumeMounts {
-		m, p := &ctr.VolumeMounts[i], at.Index(i)
-		c.Require(p.Child("name"), m.Name)
+		m, p := &ctr.VolumeMounts[i], index(at, i)
+		c.Require(child(p, "name"), m.Name)
 		if _, ok := c.volumes[m.Name]; !ok {
 			c.Add(field.NotFound(p.Child("name"), m.Name))
 		}
-		c.Require(p.Child("mountPath"), m.MountPath)
+		c.Require(child(p, "mountPath"), m.MountPath)
 		if paths.Has(m.MountPath) {
 			c.Add(field.Invalid(p.Child("mountPath"), m.MountPath, "must be unique"))
 		}
@@ -272,22 +272,22 @@ func (c *specCheck) mounts(ctr *corev1.Container, at *field.Path) {
 			}
 		}
 		if m.SubPath != "" {
-			c.Descending(at.Child("subPath"), m.SubPath)
+			c.Descending(child(at, "subPath"), m.SubPath)
 		}
 		if m.SubPathExpr != "" {
 			if m.SubPath != "" {
 				c.Add(field.Invalid(p.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
 			}
-			c.Descending(at.Child("subPathExpr"), m.SubPathExpr)
+			c.Descending(child(at, "subPathExpr"), m.SubPathExpr)
 		}
 		c.propagation(m, ctr, at)
-		c.mountOptions(m, p.Child("bindMountOptions"))
+		c.mountOptions(m, child(p, "bindMountOptions"))
 	}
 }
 
 func (c *specCheck) propagation(m *corev1.VolumeMount, ctr *corev1.Container, at *field.Path) {
 	if m.MountPropagation != nil {
-		p := at.Child("mountPropagation")
+		p := child(at, "mountPropagation")
 		check.OneOf(&c.List, p, *m.MountPropagation, corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)
 		privileged := ctr.SecurityContext != nil && ctr.SecurityContext.Privileged != nil && *ctr.SecurityContext.Privileged
 		if *m.MountPropagation == corev1.MountPropagationBidirectional && !privileged {
@@ -297,7 +297,7 @@ func (c *specCheck) propagation(m *corev1.VolumeMount, ctr *corev1.Container, at
 	if m.RecursiveReadOnly == nil {
 		return
 	}
-	p := at.Child("recursiveReadOnly")
+	p := child(at, "recursiveReadOnly")
 	switch *m.RecursiveReadOnly {
 	case corev1.RecursiveReadOnlyDisabled:
 	case corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible:
@@ -315,7 +315,7 @@ func (c *specCheck) propagation(m *corev1.VolumeMount, ctr *corev1.Container, at
 
 func (c *specCheck) mountOptions(m *corev1.VolumeMount, at *field.Path) {
 	for i, o := range m.BindMountOptions {
-		check.OneOf(&c.List, at.Index(i), o, "nodev", "noexec", "nosuid")
+		check.OneOf(&c.List, index(at, i), o, "nodev", "noexec", "nosuid")
 		if slices.Contains(m.BindMountOptions[:i], o) {
 			c.Add(field.Duplicate(at.Index(i), o))
 		}
@@ -329,9 +329,9 @@ func (c *specCheck) mountOptions(m *corev1.VolumeMount, at *field.Path) {
 func (c *specCheck) devices(ctr *corev1.Container, at *field.Path) {
 	names, paths := sets.New[string](), sets.New[string]()
 	for i, d := range ctr.VolumeDevices {
-		p := at.Index(i)
+		p := index(at, i)
 		v, known := c.volumes[d.Name]
-		c.Require(p.Child("name"), d.Name)
+		c.Require(child(p, "name"), d.Name)
 		if names.Has(d.Name) {
 			c.Add(field.Invalid(p.Child("name"), d.Name, "must be unique"))
 		}
@@ -340,7 +340,7 @@ func (c *specCheck) devices(ctr *corev1.Container, at *field.Path) {
 		} else if v.PersistentVolumeClaim == nil && v.Ephemeral == nil {
 			c.Add(field.Invalid(p.Child("name"), d.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"))
 		}
-		c.Require(p.Child("devicePath"), d.DevicePath)
+		c.Require(child(p, "devicePath"), d.DevicePath)
 		if paths.Has(d.DevicePath) {
 			c.Add(field.Invalid(p.Child("devicePath"), d.DevicePath, "must be unique"))
 		}

@@ -9,13 +9,13 @@ import (
 // Ephemeral containers are shown as the containers that they nearly are.
 func Containers(spec *corev1.PodSpec, at *field.Path, visit func(c *corev1.Container, at *field.Path)) {
 	for i := range spec.InitContainers {
-		visit(&spec.InitContainers[i], at.Child("initContainers").Index(i))
+		visit(&spec.InitContainers[i], index(child(at, "initContainers"), i))
 	}
 	for i := range spec.Containers {
-		visit(&spec.Containers[i], at.Child("containers").Index(i))
+		visit(&spec.Containers[i], index(child(at, "containers"), i))
 	}
 	for i := range spec.EphemeralContainers {
-		visit((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon), at.Child("ephemeralContainers").Index(i))
+		visit((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon), index(child(at, "ephemeralContainers"), i))
 	}
 }
 

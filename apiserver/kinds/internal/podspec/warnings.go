@@ -65,7 +65,11 @@ func (w *warner) warn(at *field.Path, format string, args ...any) {
 
 // Warnings are those for a pod (top is nil) or a template at a path.
 func Warnings(meta *metav1.ObjectMeta, spec *corev1.PodSpec, top *field.Path) []string {
-	w := &warner{spec: spec, meta: meta, top: top, at: top.Child("spec")}
+	return withPaths(top.Child("spec"), func(at *field.Path) []string { return warnings(meta, spec, top, at) })
+}
+
+func warnings(meta *metav1.ObjectMeta, spec *corev1.PodSpec, top, at *field.Path) []string {
+	w := &warner{spec: spec, meta: meta, top: top, at: at}
 	w.nodeLabels()
 	w.annotations()
 	w.volumes()
@@ -79,11 +83,11 @@ func Warnings(meta *metav1.ObjectMeta, spec *corev1.PodSpec, top *field.Path) []
 	w.affinity()
 	if spec.DNSConfig != nil {
 		for i, ip := range spec.DNSConfig.Nameservers {
-			w.texts = append(w.texts, validation.GetWarningsForIP(w.at.Child("dnsConfig", "nameservers").Index(i), ip)...)
+			w.texts = append(w.texts, validation.GetWarningsForIP(index(child(w.at, "dnsConfig", "nameservers"), i), ip)...)
 		}
 	}
 	for i, a := range spec.HostAliases {
-		w.texts = append(w.texts, validation.GetWarningsForIP(w.at.Child("hostAliases").Index(i).Child("ip"), a.IP)...)
+		w.texts = append(w.texts, validation.GetWarningsForIP(child(index(child(w.at, "hostAliases"), i), "ip"), a.IP)...)
 	}
 	return w.texts
 }
@@ -95,19 +99,19 @@ func (w *warner) nodeLabels() {
 		}
 	}
 	if a := w.spec.Affinity; a != nil && a.NodeAffinity != nil {
-		at := w.at.Child("affinity", "nodeAffinity")
+		at := child(w.at, "affinity", "nodeAffinity")
 		if s := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution; s != nil {
 			for i := range s.NodeSelectorTerms {
-				w.texts = append(w.texts, NodeTermWarnings(&s.NodeSelectorTerms[i], false, at.Child("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms").Index(i))...)
+				w.texts = append(w.texts, NodeTermWarnings(&s.NodeSelectorTerms[i], false, index(child(at, "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"), i))...)
 			}
 		}
 		for i := range a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
 			t := &a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution[i]
-			w.texts = append(w.texts, NodeTermWarnings(&t.Preference, true, at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i).Child("preference"))...)
+			w.texts = append(w.texts, NodeTermWarnings(&t.Preference, true, child(index(child(at, "preferredDuringSchedulingIgnoredDuringExecution"), i), "preference"))...)
 		}
 	}
 	for i, t := range w.spec.TopologySpreadConstraints {
-		at := w.at.Child("topologySpreadConstraints").Index(i)
+		at := index(child(w.at, "topologySpreadConstraints"), i)
 		if text, old := DeprecatedNodeLabels[t.TopologyKey]; old {
 			w.warn(at.Child("topologyKey"), "%s is %s", t.TopologyKey, text)
 		}
@@ -121,7 +125,7 @@ func (w *warner) nodeLabels() {
 func NodeTermWarnings(t *corev1.NodeSelectorTerm, values bool, at *field.Path) []string {
 	w := &warner{}
 	for i, e := range t.MatchExpressions {
-		p := at.Child("matchExpressions").Index(i)
+		p := index(child(at, "matchExpressions"), i)
 		if text, old := DeprecatedNodeLabels[e.Key]; old {
 			w.warn(p.Child("key"), "%s is %s", e.Key, text)
 		}
@@ -157,7 +161,7 @@ func (w *warner) annotations() {
 
 func (w *warner) volumes() {
 	for i := range w.spec.Volumes {
-		v, at := &w.spec.Volumes[i], w.at.Child("volumes").Index(i)
+		v, at := &w.spec.Volumes[i], index(child(w.at, "volumes"), i)
 		if name, since := gone(&v.VolumeSource); name != "" {
 			w.warn(at.Child(name), "%s", since)
 		}
@@ -173,8 +177,8 @@ func (w *warner) volumes() {
 // ClaimWarnings are those for a claim, on its own or in a template.
 func ClaimWarnings(spec *corev1.PersistentVolumeClaimSpec, at *field.Path) []string {
 	w := &warner{}
-	w.fraction(spec.Resources.Requests, corev1.ResourceStorage, at.Child("resources", "requests"))
-	w.fraction(spec.Resources.Limits, corev1.ResourceStorage, at.Child("resources", "limits"))
+	w.fraction(spec.Resources.Requests, corev1.ResourceStorage, child(at, "resources", "requests"))
+	w.fraction(spec.Resources.Limits, corev1.ResourceStorage, child(at, "resources", "limits"))
 	return w.texts
 }
 
@@ -301,7 +305,7 @@ func (w *warner) duplicates() {
 
 func (w *warner) fractions() {
 	for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-		w.fraction(w.spec.Overhead, name, w.at.Child("overhead"))
+		w.fraction(w.spec.Overhead, name, child(w.at, "overhead"))
 	}
 }
 
@@ -325,8 +329,8 @@ func (w *warner) containers() {
 			}
 		}
 		for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-			w.fraction(c.Resources.Limits, name, at.Child("resources", "limits"))
-			w.fraction(c.Resources.Requests, name, at.Child("resources", "requests"))
+			w.fraction(c.Resources.Limits, name, child(at, "resources", "limits"))
+			w.fraction(c.Resources.Requests, name, child(at, "resources", "requests"))
 		}
 		seen := sets.New[string]()
 		for i, e := range c.Env {
@@ -357,7 +361,7 @@ func (w *warner) ports() {
 	seen := map[string][]place{}
 	Containers(w.spec, w.at, func(c *corev1.Container, at *field.Path) {
 		for i, p := range c.Ports {
-			here := at.Child("ports").Index(i)
+			here := index(child(at, "ports"), i)
 			if p.HostIP != "" && p.HostPort == 0 {
 				w.warn(here, "hostIP set without hostPort: %s", portText(p))
 			}
@@ -381,7 +385,7 @@ func (w *warner) ports() {
 			if p.Name == "" {
 				continue
 			}
-			here := at.Child("ports").Index(i)
+			here := index(child(at, "ports"), i)
 			if first, taken := names[p.Name]; taken {
 				w.warn(here, "duplicate port name %q with %s, services and probes that select ports by name will use %s", p.Name, first, first)
 			} else {
@@ -402,7 +406,7 @@ func (w *warner) affinity() {
 		return
 	}
 	look := func(name string, required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
-		at := w.at.Child("affinity", name)
+		at := child(w.at, "affinity", name)
 		const nothing = "a null labelSelector results in matching no pod"
 		for i := range required {
 			if required[i].LabelSelector == nil {
