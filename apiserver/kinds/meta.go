@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
 )
 
 // NameRule says what is wrong with a name. prefix is true for a metadata.generateName.
@@ -16,13 +18,23 @@ type NameRule = apivalidation.ValidateNameFunc
 
 // The usual name rules. A row without a rule has Subdomain.
 var (
-	Subdomain   NameRule = apivalidation.NameIsDNSSubdomain
-	Label       NameRule = apivalidation.NameIsDNSLabel
+	Subdomain   NameRule = unlessPlain(check.PlainSubdomain, apivalidation.NameIsDNSSubdomain)
+	Label       NameRule = unlessPlain(check.PlainLabel, apivalidation.NameIsDNSLabel)
 	Label1035   NameRule = apivalidation.NameIsDNS1035Label
 	PathSegment NameRule = path.ValidatePathSegmentName
 	// AnyName is for kinds whose names are looked at by their own validation.
 	AnyName NameRule = func(string, bool) []string { return nil }
 )
+
+// unlessPlain asks a rule only about names that are not plainly right. A prefix may end in a dash.
+func unlessPlain(plain func(string) bool, rule NameRule) NameRule {
+	return func(name string, prefix bool) []string {
+		if plain(name) || prefix && plain(strings.TrimSuffix(name, "-")) {
+			return nil
+		}
+		return rule(name, prefix)
+	}
+}
 
 var metaPath = field.NewPath("metadata")
 
@@ -30,6 +42,10 @@ var metaPath = field.NewPath("metadata")
 func ValidateMeta(obj metav1.Object, scope Scope, name NameRule) field.ErrorList {
 	if name == nil {
 		name = Subdomain
+	}
+	if check.PlainMeta(obj, bool(scope)) && obj.GetName() != "" && len(name(obj.GetName(), false)) == 0 &&
+		(obj.GetGenerateName() == "" || len(name(obj.GetGenerateName(), true)) == 0) {
+		return nil
 	}
 	return apivalidation.ValidateObjectMetaAccessor(obj, bool(scope), name, metaPath)
 }
@@ -44,6 +60,10 @@ func validateCommonUpdate(obj, old metav1.Object, scope Scope) field.ErrorList {
 // ValidateMetaUpdate is what upstream checks of the metadata of every update, through whichever door: the write path's
 // own part and then the kind's.
 func ValidateMetaUpdate(obj, old metav1.Object, scope Scope) field.ErrorList {
+	if check.PlainMeta(obj, bool(scope)) && check.PlainMetaUpdate(obj, old) && obj.GetName() != "" &&
+		len(path.ValidatePathSegmentName(obj.GetName(), false)) == 0 && len(path.ValidatePathSegmentName(obj.GetGenerateName(), true)) == 0 {
+		return nil
+	}
 	errs := validateCommonUpdate(obj, old, scope)
 	return append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metaPath)...)
 }

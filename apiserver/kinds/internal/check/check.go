@@ -53,16 +53,24 @@ func (l *List) Name(at *field.Path, value string, rule func(string, bool) []stri
 }
 
 // Label, Subdomain and Qualified complain about texts that are none.
-func (l *List) Label(at *field.Path, value string) { l.Rule(at, value, validation.IsDNS1123Label) }
+func (l *List) Label(at *field.Path, value string) {
+	if !PlainLabel(value) {
+		l.Rule(at, value, validation.IsDNS1123Label)
+	}
+}
 
 // Subdomain: see Label.
 func (l *List) Subdomain(at *field.Path, value string) {
-	l.Rule(at, value, validation.IsDNS1123Subdomain)
+	if !PlainSubdomain(value) {
+		l.Rule(at, value, validation.IsDNS1123Subdomain)
+	}
 }
 
 // Qualified: see Label.
 func (l *List) Qualified(at *field.Path, value string) {
-	l.Rule(at, value, func(s string) []string { return validation.IsQualifiedName(s) })
+	if !PlainLabelKey(value) {
+		l.Rule(at, value, func(s string) []string { return validation.IsQualifiedName(s) })
+	}
 }
 
 // NotNegative complains about numbers below zero.
@@ -152,5 +160,8 @@ var Protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev
 
 // PodMeta checks the metadata of a pod once more, as upstream does on each of its doors.
 func PodMeta(pod *corev1.Pod) field.ErrorList {
-	return apivalidation.ValidateObjectMetaAccessor(pod, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	if pod.GenerateName == "" && PlainSubdomain(pod.Name) && PlainMeta(pod, true) {
+		return nil
+	}
+	return apivalidation.ValidateObjectMetaAccessor(pod, true, apivalidation.NameIsDNSSubdomain, metaPath)
 }

@@ -13,10 +13,14 @@ func (l *List) Selector(at *field.Path, s *metav1.LabelSelector) {
 
 // Labels complains about sets of labels that are none.
 func (l *List) Labels(at *field.Path, labels map[string]string) {
-	l.All(metavalidation.ValidateLabels(labels, at))
+	if !plainLabels(labels) {
+		l.All(metavalidation.ValidateLabels(labels, at))
+	}
 }
 
 // LabelKey complains about what cannot be a label's key.
 func (l *List) LabelKey(at *field.Path, key string) {
-	l.All(metavalidation.ValidateLabelName(key, at))
+	if !PlainLabelKey(key) {
+		l.All(metavalidation.ValidateLabelName(key, at))
+	}
 }

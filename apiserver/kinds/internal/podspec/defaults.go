@@ -1,6 +1,8 @@
 package podspec
 
 import (
+	"strings"
+
 	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -134,6 +136,11 @@ func defaultContainer(c *corev1.Container) {
 
 // pullPolicy: an image without a tag or digest, or with the tag latest, may mean something else tomorrow.
 func pullPolicy(image string) corev1.PullPolicy {
+	// Nearly all images have a tag that can be seen without taking their name apart.
+	last := image[strings.LastIndexByte(image, '/')+1:]
+	if _, tag, has := strings.Cut(last, ":"); has && tag != "latest" && !strings.Contains(image, "@") {
+		return corev1.PullIfNotPresent
+	}
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return corev1.PullIfNotPresent
