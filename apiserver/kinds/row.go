@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/skiff-project/skiff/apiserver/equal"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/shape"
 )
 
@@ -370,7 +371,8 @@ func changedOutsideMetaAndStatus(a, b any) bool {
 		case "TypeMeta", "ObjectMeta", "Status":
 			continue
 		}
-		if !apiequality.Semantic.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+		x, y := va.Field(i).Addr(), vb.Field(i).Addr()
+		if !equal.Surely(x, y) && !apiequality.Semantic.DeepEqual(x.Interface(), y.Interface()) {
 			return true
 		}
 	}

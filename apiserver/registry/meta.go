@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
+	"github.com/skiff-project/skiff/apiserver/equal"
 	"github.com/skiff-project/skiff/apiserver/request"
 )
 
@@ -82,7 +83,8 @@ func sameObject(a, b runtime.Object) bool {
 	}
 	x, y = x.Elem(), y.Elem()
 	same := func(i int) bool {
-		return apiequality.Semantic.DeepEqual(x.Field(i).Addr().Interface(), y.Field(i).Addr().Interface())
+		a, b := x.Field(i).Addr(), y.Field(i).Addr()
+		return equal.Surely(a, b) || apiequality.Semantic.DeepEqual(a.Interface(), b.Interface())
 	}
 	spec := -1
 	for i := range x.NumField() {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/skiff-project/skiff/apiserver/equal"
 	"github.com/skiff-project/skiff/apiserver/storage"
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
@@ -92,5 +93,9 @@ func sameSpec(a, b runtime.Object) bool {
 		return false
 	}
 	spec := x.FieldByName("Spec")
-	return spec.IsValid() && apiequality.Semantic.DeepEqual(spec.Interface(), y.FieldByName("Spec").Interface())
+	if !spec.IsValid() {
+		return false
+	}
+	was := y.FieldByName("Spec")
+	return equal.Surely(spec.Addr(), was.Addr()) || apiequality.Semantic.DeepEqual(spec.Interface(), was.Interface())
 }

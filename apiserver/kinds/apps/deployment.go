@@ -5,9 +5,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/skiff-project/skiff/apiserver/equal"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/podspec"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/show"
@@ -44,7 +44,7 @@ var Deployment = kinds.Define(kinds.Row[*appsv1.Deployment]{
 // prepareDeployment counts changes of annotations as well: a roll-out's cause stands there, and its revision.
 func prepareDeployment(_ *kinds.Request, d, old *appsv1.Deployment) {
 	podspec.DropTemplateOff(&d.Spec.Template, &old.Spec.Template)
-	if !apiequality.Semantic.DeepEqual(d.Spec, old.Spec) || !apiequality.Semantic.DeepEqual(d.Annotations, old.Annotations) {
+	if !equal.Semantic(&d.Spec, &old.Spec) || !equal.Semantic(&d.Annotations, &old.Annotations) {
 		d.Generation = old.Generation + 1
 	}
 }

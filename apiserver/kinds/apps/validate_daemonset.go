@@ -5,11 +5,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/skiff-project/skiff/apiserver/equal"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/podspec"
@@ -41,7 +41,7 @@ func prepareNewDaemonSet(_ *kinds.Request, d *appsv1.DaemonSet) {
 func prepareDaemonSet(_ *kinds.Request, d, old *appsv1.DaemonSet) {
 	podspec.DropTemplateOff(&d.Spec.Template, &old.Spec.Template)
 	n := generationOf(old)
-	if !apiequality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+	if !equal.Semantic(&d.Spec.Template, &old.Spec.Template) {
 		n++
 	}
 	setGeneration(d, n)

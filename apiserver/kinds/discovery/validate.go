@@ -5,11 +5,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilnet "k8s.io/utils/net"
 
+	"github.com/skiff-project/skiff/apiserver/equal"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/kinds/core"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
@@ -47,7 +47,7 @@ func validateUpdate(_ *kinds.Request, s, old *discoveryv1.EndpointSlice) field.E
 		l.Fixed(addressTypePath)
 	}
 	ports(&l, s.Ports)
-	if !apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+	if !equal.Semantic(&s.Endpoints, &old.Endpoints) {
 		endpoints(&l, s)
 	}
 	return l.ErrorList
@@ -162,7 +162,7 @@ func hintNames(l *check.List, at *field.Path, names []string, rule func(string) 
 // dropTopology: topology labels are the old API's. A node that only they name is kept as nodeName, so that a partial
 // update of an old object loses nothing.
 func dropTopology(s, old *discoveryv1.EndpointSlice) {
-	if old != nil && apiequality.Semantic.DeepEqual(old.Endpoints, s.Endpoints) {
+	if old != nil && equal.Semantic(&old.Endpoints, &s.Endpoints) {
 		return
 	}
 	before := map[string]bool{}

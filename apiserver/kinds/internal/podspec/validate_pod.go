@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/skiff-project/skiff/apiserver/equal"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/check"
 	"github.com/skiff-project/skiff/apiserver/kinds/internal/shape"
 )
@@ -115,11 +116,11 @@ func ValidatePodUpdate(pod, old *corev1.Pod) field.ErrorList {
 	c.deadlineChange(pod.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds)
 	c.tolerationChange(pod.Spec.Tolerations, old.Spec.Tolerations)
 	c.gateChange(pod.Spec.SchedulingGates, old.Spec.SchedulingGates)
-	if apiequality.Semantic.DeepEqual(pod.Spec, old.Spec) {
+	if equal.Semantic(&pod.Spec, &old.Spec) {
 		return c.ErrorList
 	}
 	rest := c.withoutMutable(pod, old)
-	if !apiequality.Semantic.DeepEqual(*rest, old.Spec) {
+	if !equal.Semantic(rest, &old.Spec) {
 		c.Add(field.Forbidden(specPath, fmt.Sprintf("pod updates may not change fields other than %s\n%v", mutableFields, shape.Diff(old.Spec, *rest))))
 	}
 	return c.ErrorList
