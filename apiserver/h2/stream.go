@@ -90,7 +90,7 @@ func (s *stream) finish(whole bool) {
 	}
 	s.cancel()
 	c.returned()
-	c.write()
+	c.writeSoon()
 }
 
 // abort ends a stream: who reads or writes gets the error. The lock is held.
