@@ -2,11 +2,13 @@ package raw
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -21,11 +23,13 @@ const window = 1 << 30
 type Conn struct {
 	conn net.Conn
 
-	writing sync.Mutex // guards framer's writing side, out, block and encoder
-	framer  *http2.Framer
-	out     *bufio.Writer
-	block   strings.Builder
-	encoder *hpack.Encoder
+	writing  sync.Mutex // guards framer's writing side, out, spare, flushing, block and encoder
+	framer   *http2.Framer
+	out      bytes.Buffer // what waits to be written
+	spare    bytes.Buffer
+	flushing bool // somebody writes what is in out
+	block    strings.Builder
+	encoder  *hpack.Encoder
 
 	mu      sync.Mutex // guards the rest; held together with writing, it is taken second
 	next    uint32
@@ -55,24 +59,36 @@ func Dial(ctx context.Context, dial func(ctx context.Context, network, address s
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(address)
 	}
-	secure := tls.Client(plain, config)
+	// A client that makes a system call of every record and every frame would take the processor from what it measures.
+	secure := tls.Client(&buffered{plain, bufio.NewReaderSize(plain, 256<<10)}, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		plain.Close()
 		return nil, err
 	}
-	c := &Conn{conn: secure, out: bufio.NewWriterSize(secure, 32<<10), next: 1, streams: map[uint32]*stream{}}
+	c := &Conn{conn: secure, next: 1, streams: map[uint32]*stream{}}
 	c.encoder = hpack.NewEncoder(&c.block)
-	c.framer = http2.NewFramer(c.out, bufio.NewReaderSize(secure, 256<<10))
+	c.framer = http2.NewFramer(&c.out, bufio.NewReaderSize(secure, 32<<10))
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(1 << 20)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	if err := c.greet(); err != nil {
+	c.writing.Lock()
+	err = c.greet()
+	c.writing.Unlock()
+	if err != nil {
 		secure.Close()
 		return nil, err
 	}
 	go c.read()
 	return c, nil
 }
+
+// buffered is a connection that is read in large pieces.
+type buffered struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.in.Read(p) }
 
 func (c *Conn) greet() error {
 	if _, err := c.out.WriteString(http2.ClientPreface); err != nil {
@@ -85,7 +101,30 @@ func (c *Conn) greet() error {
 	if err := c.framer.WriteWindowUpdate(0, window-65535); err != nil {
 		return err
 	}
-	return c.out.Flush()
+	return c.flush()
+}
+
+// flush sends what is in out, unless somebody does: what is added meanwhile goes with the next write. writing is held, and
+// released meanwhile.
+func (c *Conn) flush() error {
+	if c.flushing {
+		return nil
+	}
+	c.flushing = true
+	defer func() { c.flushing = false }()
+	c.writing.Unlock()
+	runtime.Gosched() // others that are about to ask do so in the same write
+	c.writing.Lock()
+	for c.out.Len() > 0 {
+		c.out, c.spare = c.spare, c.out
+		c.writing.Unlock()
+		_, err := c.spare.WriteTo(c.conn)
+		c.writing.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close ends the connection and every request on it.
@@ -167,7 +206,7 @@ func (c *Conn) send(r Request, s *stream) (uint32, error) {
 			return 0, err
 		}
 	}
-	return id, c.out.Flush()
+	return id, c.flush()
 }
 
 func (c *Conn) cancel(id uint32) {
@@ -185,7 +224,7 @@ func (c *Conn) write(f func() error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if f() == nil {
-		_ = c.out.Flush()
+		_ = c.flush()
 	}
 }
 
