@@ -1,11 +1,15 @@
 package ownership
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
@@ -18,15 +22,24 @@ type creation struct {
 }
 
 // create is the fieldsV1 of an object that was made out of an empty one; skip names top-level fields that the writer does not
-// come to own. ok is false where the library has to be asked.
-func (p *plan) create(empty, obj any, skip []string) (fields string, ok bool) {
-	c := &creation{out: make([]byte, 0, 1024)}
+// come to own. It is nil if there are none; ok is false where the library has to be asked.
+func (p *plan) create(empty, obj any, skip []string) (fields *metav1.FieldsV1, ok bool) {
+	c := creations.Get().(*creation)
+	defer creations.Put(c)
+	c.out, c.odd = append(c.out[:0], '{'), false
 	l, r := reflect.ValueOf(empty).Elem(), reflect.ValueOf(obj).Elem()
-	c.out = append(c.out, '{')
 	c.structFields(p, l, r, skip)
 	c.out = append(c.out, '}')
-	return string(c.out), !c.odd
+	if c.odd || len(c.out) == len("{}") {
+		return nil, !c.odd
+	}
+	fields = &metav1.FieldsV1{}
+	fields.SetRawBytes(c.out) // a copy
+	return fields, true
 }
+
+// creations keep their memory from one object to the next.
+var creations = sync.Pool{New: func() any { return new(creation) }}
 
 // next separates an element from the one before it.
 func (c *creation) next() {
@@ -136,7 +149,12 @@ func (c *creation) table(p *plan, l, r reflect.Value) (any bool) {
 	}
 	keys := r.MapKeys()
 	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	var room [128]byte
 	for _, k := range keys {
+		if name := k.String(); plainText(name) {
+			c.node(append(append(append(room[:0], `"f:`...), name...), `":`...), p.elem, reflect.Value{}, addressable(r.MapIndex(k)))
+			continue
+		}
 		key, ok := quoted("f:" + k.String())
 		if !ok {
 			c.odd = true
@@ -160,6 +178,9 @@ func (c *creation) list(p *plan, l, r reflect.Value) (any bool) {
 	if c.odd = same.odd; c.odd {
 		return true
 	}
+	if p.shape == keyed && c.keyedItems(p, r) {
+		return true
+	}
 	type element struct {
 		pe   fieldpath.PathElement
 		item reflect.Value
@@ -180,6 +201,108 @@ func (c *creation) list(p *plan, l, r reflect.Value) (any bool) {
 		c.node(key, p.elem, reflect.Value{}, e.item)
 	}
 	return true
+}
+
+// keyedItems writes the items of a list whose keys are plain. It is false, and nothing is written, where they are not.
+func (c *creation) keyedItems(p *plan, list reflect.Value) bool {
+	type element struct {
+		keys keyValues
+		item reflect.Value
+	}
+	var room [8]element
+	elements := room[:0]
+	for i := range list.Len() {
+		item := list.Index(i)
+		keys, ok := p.plainKeys(deref(item))
+		if !ok {
+			return false
+		}
+		elements = append(elements, element{keys, item})
+	}
+	slices.SortFunc(elements, func(a, b element) int { return a.keys.compare(&b.keys) })
+	for i := range elements {
+		var name [128]byte
+		c.node(elements[i].keys.name(name[:0], p), p.elem, reflect.Value{}, elements[i].item)
+	}
+	return true
+}
+
+// keyValues are the keys of an item, in the order of their names: texts, or numbers where there is none.
+type keyValues struct {
+	text   [2]string
+	number [2]int64
+	isText [2]bool
+	n      int
+}
+
+// plainKeys are the keys of an item if there are no more than two, all of them are there, and none has to be escaped.
+func (p *plan) plainKeys(item reflect.Value) (k keyValues, ok bool) {
+	if len(p.keys) > len(k.text) {
+		return k, false
+	}
+	for _, key := range p.keys {
+		v, present := key.field.of(item)
+		if !present {
+			if key.fallback == nil {
+				return k, false
+			}
+			v = reflect.ValueOf(key.fallback)
+		}
+		switch v = deref(v); v.Kind() {
+		case reflect.String:
+			if k.text[k.n] = v.String(); !plainText(k.text[k.n]) {
+				return k, false
+			}
+			k.isText[k.n] = true
+		case reflect.Int, reflect.Int32, reflect.Int64:
+			k.number[k.n] = v.Int()
+		default:
+			return k, false
+		}
+		k.n++
+	}
+	return k, true
+}
+
+// plainText says that a text is written as it is in JSON, and once more in a name in JSON.
+func plainText(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
+}
+
+func (k *keyValues) compare(other *keyValues) int {
+	for i := range k.n {
+		c := strings.Compare(k.text[i], other.text[i])
+		if !k.isText[i] {
+			c = cmp.Compare(k.number[i], other.number[i])
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// name is the key of an item in fieldsV1, with its colon: "k:{\"name\":\"web\"}":
+func (k *keyValues) name(b []byte, p *plan) []byte {
+	b = append(b, `"k:{`...)
+	for i := range k.n {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, `\"`...), p.keys[i].name...), `\":`...)
+		if k.isText[i] {
+			b = append(append(append(b, `\"`...), k.text[i]...), `\"`...)
+		} else {
+			b = strconv.AppendInt(b, k.number[i], 10)
+		}
+	}
+	return append(b, `}":`...)
 }
 
 // quoted is a name as the key of a JSON object, with its colon. ok is false for characters that encoders write in

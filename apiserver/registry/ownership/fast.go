@@ -146,14 +146,14 @@ func (f *fast) recordCreate(live, obj runtime.Object, m metav1.Object, manager s
 	if !ok {
 		return false
 	}
-	if fields == "{}" {
+	if fields == nil {
 		m.SetManagedFields(nil)
 		return true
 	}
 	now := metav1.NewTime(time.Now().UTC().Truncate(time.Second))
 	m.SetManagedFields([]metav1.ManagedFieldsEntry{{
 		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: f.version, Subresource: f.subresource,
-		Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields),
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: fields,
 	}})
 	return true
 }

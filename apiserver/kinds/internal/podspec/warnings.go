@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -190,11 +191,17 @@ func (w *warner) fraction(list corev1.ResourceList, name corev1.ResourceName, at
 
 func text(q resource.Quantity) string { return q.String() }
 
-// file is a path in a volume and where it comes from.
-type file struct{ path, from string }
+// file is a path in a volume and where it comes from: a kind of source, and the name of one.
+type file struct {
+	path, from string
+	name       *string
+}
 
 func (f file) String() string {
-	if f.from != "" {
+	switch {
+	case f.name != nil:
+		return fmt.Sprintf("%q (%s %q)", f.path, f.from, *f.name)
+	case f.from != "":
 		return fmt.Sprintf("%q (%s)", f.path, f.from)
 	}
 	return fmt.Sprintf("%q", f.path)
@@ -216,9 +223,9 @@ func (w *warner) overlaps(v *corev1.Volume) {
 	}
 	switch {
 	case v.ConfigMap != nil:
-		look(fmt.Sprintf("ConfigMap %q", v.ConfigMap.Name), keyFiles(v.ConfigMap.Items, ""))
+		look(fmt.Sprintf("ConfigMap %q", v.ConfigMap.Name), keyFiles(v.ConfigMap.Items, "", nil))
 	case v.Secret != nil:
-		look(fmt.Sprintf("Secret %q", v.Secret.SecretName), keyFiles(v.Secret.Items, ""))
+		look(fmt.Sprintf("Secret %q", v.Secret.SecretName), keyFiles(v.Secret.Items, "", nil))
 	case v.DownwardAPI != nil:
 		look("DownwardAPI", fieldFiles(v.DownwardAPI.Items, ""))
 	case v.Projected != nil:
@@ -237,25 +244,25 @@ func (w *warner) overlaps(v *corev1.Volume) {
 func projectedFiles(s *corev1.VolumeProjection) []file {
 	switch {
 	case s.ConfigMap != nil:
-		return keyFiles(s.ConfigMap.Items, fmt.Sprintf("ConfigMap %q", s.ConfigMap.Name))
+		return keyFiles(s.ConfigMap.Items, "ConfigMap", &s.ConfigMap.Name)
 	case s.Secret != nil:
-		return keyFiles(s.Secret.Items, fmt.Sprintf("Secret %q", s.Secret.Name))
+		return keyFiles(s.Secret.Items, "Secret", &s.Secret.Name)
 	case s.DownwardAPI != nil:
 		return fieldFiles(s.DownwardAPI.Items, "DownwardAPI")
 	case s.ServiceAccountToken != nil:
-		return []file{{s.ServiceAccountToken.Path, "ServiceAccountToken"}}
+		return []file{{path: s.ServiceAccountToken.Path, from: "ServiceAccountToken"}}
 	case s.ClusterTrustBundle != nil:
-		b, name := s.ClusterTrustBundle, ""
+		b, name := s.ClusterTrustBundle, new(string)
 		if b.Name != nil {
-			name = *b.Name
+			name = b.Name
 		} else if b.SignerName != nil {
-			name = *b.SignerName
+			name = b.SignerName
 		}
-		return []file{{b.Path, fmt.Sprintf("ClusterTrustBundle %q", name)}}
+		return []file{{b.Path, "ClusterTrustBundle", name}}
 	case s.PodCertificate != nil:
 		var out []file
-		for _, f := range []file{{s.PodCertificate.CertificateChainPath, "PodCertificate chain"},
-			{s.PodCertificate.KeyPath, "PodCertificate key"}, {s.PodCertificate.CredentialBundlePath, "PodCertificate credential bundle"}} {
+		for _, f := range []file{{path: s.PodCertificate.CertificateChainPath, from: "PodCertificate chain"},
+			{path: s.PodCertificate.KeyPath, from: "PodCertificate key"}, {path: s.PodCertificate.CredentialBundlePath, from: "PodCertificate credential bundle"}} {
 			if f.path != "" {
 				out = append(out, f)
 			}
@@ -265,10 +272,10 @@ func projectedFiles(s *corev1.VolumeProjection) []file {
 	return nil
 }
 
-func keyFiles(items []corev1.KeyToPath, from string) []file {
+func keyFiles(items []corev1.KeyToPath, from string, name *string) []file {
 	out := make([]file, len(items))
 	for i := range items {
-		out[i] = file{items[i].Path, from}
+		out[i] = file{items[i].Path, from, name}
 	}
 	return out
 }
@@ -276,7 +283,7 @@ func keyFiles(items []corev1.KeyToPath, from string) []file {
 func fieldFiles(items []corev1.DownwardAPIVolumeFile, from string) []file {
 	out := make([]file, len(items))
 	for i := range items {
-		out[i] = file{items[i].Path, from}
+		out[i] = file{path: items[i].Path, from: from}
 	}
 	return out
 }
@@ -332,18 +339,33 @@ func (w *warner) containers() {
 			w.fraction(c.Resources.Limits, name, child(at, "resources", "limits"))
 			w.fraction(c.Resources.Requests, name, child(at, "resources", "requests"))
 		}
-		seen := sets.New[string]()
-		for i, e := range c.Env {
-			if seen.Has(e.Name) {
+		var seen sets.Set[string]
+		for i := range c.Env {
+			e := &c.Env[i]
+			if definedBefore(c.Env, i, &seen) {
 				// A value that builds upon the one before is meant to; any other hides it.
 				ref := "$(" + e.Name + ")"
 				if e.ValueFrom != nil || e.Value == ref || !strings.Contains(e.Value, ref) {
 					w.warn(at.Child("env").Index(i), "hides previous definition of %q, which may be dropped when using apply", e.Name)
 				}
 			}
-			seen.Insert(e.Name)
 		}
 	})
+}
+
+// definedBefore says whether a variable has the name of an earlier one. Few variables are looked through; of many, seen
+// keeps the names.
+func definedBefore(env []corev1.EnvVar, i int, seen *sets.Set[string]) bool {
+	const few = 16
+	if len(env) <= few {
+		return slices.ContainsFunc(env[:i], func(e corev1.EnvVar) bool { return e.Name == env[i].Name })
+	}
+	if *seen == nil {
+		*seen = sets.New[string]()
+	}
+	before := seen.Has(env[i].Name)
+	seen.Insert(env[i].Name)
+	return before
 }
 
 func sameProfile(a, b *corev1.AppArmorProfile) bool {
@@ -356,16 +378,20 @@ func sameProfile(a, b *corev1.AppArmorProfile) bool {
 func (w *warner) ports() {
 	type place struct {
 		at   *field.Path
-		port corev1.ContainerPort
+		port *corev1.ContainerPort
 	}
-	seen := map[string][]place{}
+	type number struct {
+		port     int32
+		protocol corev1.Protocol
+	}
+	seen := map[number][]place{}
 	Containers(w.spec, w.at, func(c *corev1.Container, at *field.Path) {
-		for i, p := range c.Ports {
-			here := index(child(at, "ports"), i)
+		for i := range c.Ports {
+			p, here := &c.Ports[i], index(child(at, "ports"), i)
 			if p.HostIP != "" && p.HostPort == 0 {
-				w.warn(here, "hostIP set without hostPort: %s", portText(p))
+				w.warn(here, "hostIP set without hostPort: %s", portText(*p))
 			}
-			key := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
+			key := number{p.ContainerPort, p.Protocol}
 			for _, o := range seen[key] {
 				switch {
 				case p.HostIP == o.port.HostIP && p.HostPort == o.port.HostPort:
