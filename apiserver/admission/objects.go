@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/request"
 	"github.com/skiff-project/skiff/apiserver/storage"
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
@@ -36,18 +37,22 @@ func (o *Objects) latest(ctx context.Context, gr schema.GroupResource, namespace
 		return nil, apierrors.NewNotFound(gr, name)
 	}
 	found, err := reader.Get(ctx, namespace, name, watchcache.Latest)
+	if err == nil {
+		request.CaughtUp(ctx)
+	}
 	return shared(found, err, gr, name)
 }
 
 // get reads one object from what this server knows, and once more, fresh, if it knows none: an object that another
-// server has just made must not be missing.
+// server has just made must not be missing. Where another rule has read something fresh on behalf of the same request, what
+// this server knows is fresh.
 func (o *Objects) get(ctx context.Context, gr schema.GroupResource, namespace, name string) (runtime.Object, error) {
 	reader := o.Readers(gr)
 	if reader == nil {
 		return nil, apierrors.NewNotFound(gr, name)
 	}
 	found, err := reader.Get(ctx, namespace, name, watchcache.Cached)
-	if errors.Is(err, storage.ErrNotFound) {
+	if errors.Is(err, storage.ErrNotFound) && !request.KnownFresh(ctx) {
 		found, err = reader.Get(ctx, namespace, name, watchcache.Latest)
 	}
 	return shared(found, err, gr, name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 )
@@ -26,8 +27,24 @@ type State struct {
 	Notes map[string]string
 	// noting is held to write Notes: a deletion of many objects is admitted by several goroutines.
 	noting sync.Mutex
+	// fresh says that this server's knowledge is no older than the request.
+	fresh atomic.Bool
 
 	warnings warnings
+}
+
+// KnownFresh says that, since ctx's request came in, this server has caught up with etcd: what it knows without asking is as
+// fresh then as the request can demand.
+func KnownFresh(ctx context.Context) bool {
+	s := StateFrom(ctx)
+	return s != nil && s.fresh.Load()
+}
+
+// CaughtUp notes that it has.
+func CaughtUp(ctx context.Context) {
+	if s := StateFrom(ctx); s != nil {
+		s.fresh.Store(true)
+	}
 }
 
 // Note adds an annotation for the audit event. It is safe for concurrent use.

@@ -59,23 +59,29 @@ func (o *Object) rework(f func(*encoding) *encoding) int {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var kept *encoding
+	type outcome struct{ was, now *encoding }
+	var room [8]outcome
+	all := room[:0]
 	freed := 0
 	for e := o.forms.Load(); e != nil; e = e.next {
-		next := f(e)
-		freed += e.size() - next.size()
-		if next == nil {
+		all = append(all, outcome{e, f(e)})
+		freed += e.size() - all[len(all)-1].now.size()
+	}
+	if freed == 0 {
+		return 0
+	}
+	// Readers may be on the old list: it is not changed but copied.
+	var kept *encoding
+	for _, r := range all {
+		if r.now == nil {
 			continue
 		}
-		// Readers may be on the old list: it is not changed but copied.
-		fresh := &encoding{form: next.form, bytes: next.bytes, packed: next.packed, cheap: next.cheap, next: kept}
-		fresh.lastUsed.Store(e.lastUsed.Load())
+		fresh := &encoding{form: r.now.form, bytes: r.now.bytes, packed: r.now.packed, cheap: r.now.cheap, next: kept}
+		fresh.lastUsed.Store(r.was.lastUsed.Load())
 		kept = fresh
 	}
-	if freed > 0 {
-		o.forms.Store(kept)
-		made.Add(int64(-freed))
-	}
+	o.forms.Store(kept)
+	made.Add(int64(-freed))
 	return freed
 }
 
