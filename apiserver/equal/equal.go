@@ -1,11 +1,12 @@
 // Package equal says whether two values of an API type say the same, as apimachinery's equality.Semantic does: nothing and
 // empty are the same, and so are two ways to write a quantity or a time. Most values that are compared here are equal, an
 // update of an annotation leaves the whole spec as it is, and the library takes longer to see that than all else in such an
-// update. So equal values are recognized by a walk along a plan that is made once per type. The library is asked about the
-// others: what is not recognized may still be the same.
+// update. So values are compared by a walk along a plan that is made once per type. The library is asked about what holds
+// something that the walk is not sure of.
 package equal
 
 import (
+	"maps"
 	"reflect"
 	"sync"
 	"unsafe"
@@ -17,12 +18,35 @@ import (
 
 // Semantic says that what a and b point to is semantically equal.
 func Semantic[T any](a, b *T) bool {
-	return Surely(reflect.ValueOf(a), reflect.ValueOf(b)) || apiequality.Semantic.DeepEqual(*a, *b)
+	return Pointers(reflect.ValueOf(a), reflect.ValueOf(b))
 }
 
-// Surely says that what two pointers of one type point to is recognized as equal. They are not nil.
-func Surely(a, b reflect.Value) bool {
-	return a.Type() == b.Type() && planOf(a.Type().Elem()).equal(a.UnsafePointer(), b.UnsafePointer())
+// Pointers says that what two pointers of one type point to is semantically equal. They are not nil.
+func Pointers(a, b reflect.Value) bool {
+	switch planOf(a.Type().Elem()).compare(a.UnsafePointer(), b.UnsafePointer()) {
+	case same:
+		return true
+	case different:
+		return false
+	}
+	return apiequality.Semantic.DeepEqual(a.Interface(), b.Interface())
+}
+
+// outcome is what a walk finds out.
+type outcome uint8
+
+const (
+	same outcome = iota
+	different
+	// unsure is left to the library.
+	unsure
+)
+
+func sameIf(ok bool) outcome {
+	if ok {
+		return same
+	}
+	return different
 }
 
 // plan compares the values of one type.
@@ -64,63 +88,63 @@ type slice struct {
 	len, cap int
 }
 
-func (p *plan) equal(a, b unsafe.Pointer) bool {
+func (p *plan) compare(a, b unsafe.Pointer) outcome {
 	if a == b {
-		return true
+		return same
 	}
 	switch p.kind {
 	case plain:
-		return unsafe.String((*byte)(a), p.size) == unsafe.String((*byte)(b), p.size)
+		return sameIf(unsafe.String((*byte)(a), p.size) == unsafe.String((*byte)(b), p.size))
 	case text:
-		return *(*string)(a) == *(*string)(b)
+		return sameIf(*(*string)(a) == *(*string)(b))
 	case structure:
+		out := same
 		for i := range p.parts {
 			f := &p.parts[i]
-			if !f.equal(unsafe.Add(a, f.offset), unsafe.Add(b, f.offset)) {
-				return false
+			if o := f.compare(unsafe.Add(a, f.offset), unsafe.Add(b, f.offset)); o == different {
+				return different
+			} else if o == unsure {
+				out = unsure
 			}
 		}
-		return true
+		return out
 	case pointer:
 		x, y := *(*unsafe.Pointer)(a), *(*unsafe.Pointer)(b)
-		return x == y || x != nil && y != nil && p.elem.equal(x, y)
+		if x == nil || y == nil {
+			return sameIf(x == y)
+		}
+		return p.elem.compare(x, y)
 	case list:
 		return p.lists((*slice)(a), (*slice)(b))
 	case textMap:
-		return maps(*(*map[string]string)(a), *(*map[string]string)(b))
+		return sameIf(maps.Equal(*(*map[string]string)(a), *(*map[string]string)(b)))
 	case timestamp:
-		return (*metav1.Time)(a).Equal((*metav1.Time)(b))
+		return sameIf((*metav1.Time)(a).UTC() == (*metav1.Time)(b).UTC())
 	case microTime:
-		return (*metav1.MicroTime)(a).Equal((*metav1.MicroTime)(b))
+		return sameIf((*metav1.MicroTime)(a).UTC() == (*metav1.MicroTime)(b).UTC())
 	case quantity:
-		return (*resource.Quantity)(a).Cmp(*(*resource.Quantity)(b)) == 0
+		return sameIf((*resource.Quantity)(a).Cmp(*(*resource.Quantity)(b)) == 0)
 	}
-	return reflect.DeepEqual(reflect.NewAt(p.typ, a).Interface(), reflect.NewAt(p.typ, b).Interface())
+	if reflect.DeepEqual(reflect.NewAt(p.typ, a).Interface(), reflect.NewAt(p.typ, b).Interface()) {
+		return same
+	}
+	return unsure
 }
 
-func (p *plan) lists(a, b *slice) bool {
+func (p *plan) lists(a, b *slice) outcome {
 	if a.len != b.len {
-		return false
+		return different
 	}
+	out := same
 	for i := range a.len {
 		at := uintptr(i) * p.elem.size
-		if !p.elem.equal(unsafe.Add(a.data, at), unsafe.Add(b.data, at)) {
-			return false
+		if o := p.elem.compare(unsafe.Add(a.data, at), unsafe.Add(b.data, at)); o == different {
+			return different
+		} else if o == unsure {
+			out = unsure
 		}
 	}
-	return true
-}
-
-func maps(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if w, ok := b[k]; !ok || v != w {
-			return false
-		}
-	}
-	return true
+	return out
 }
 
 var plans sync.Map // reflect.Type -> *plan

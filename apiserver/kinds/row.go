@@ -6,7 +6,6 @@ import (
 	"sort"
 	"strings"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -372,7 +371,7 @@ func changedOutsideMetaAndStatus(a, b any) bool {
 			continue
 		}
 		x, y := va.Field(i).Addr(), vb.Field(i).Addr()
-		if !equal.Surely(x, y) && !apiequality.Semantic.DeepEqual(x.Interface(), y.Interface()) {
+		if !equal.Pointers(x, y) {
 			return true
 		}
 	}

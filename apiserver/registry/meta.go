@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"reflect"
@@ -82,10 +83,7 @@ func sameObject(a, b runtime.Object) bool {
 		return apiequality.Semantic.DeepEqual(a, b)
 	}
 	x, y = x.Elem(), y.Elem()
-	same := func(i int) bool {
-		a, b := x.Field(i).Addr(), y.Field(i).Addr()
-		return equal.Surely(a, b) || apiequality.Semantic.DeepEqual(a.Interface(), b.Interface())
-	}
+	same := func(i int) bool { return equal.Pointers(x.Field(i).Addr(), y.Field(i).Addr()) }
 	spec := -1
 	for i := range x.NumField() {
 		if x.Type().Field(i).Name == "Spec" {
@@ -97,6 +95,15 @@ func sameObject(a, b runtime.Object) bool {
 	return spec < 0 || same(spec)
 }
 
+// sameOwner says that two entries of the managed fields differ in nothing but their times.
+func sameOwner(a, b *metav1.ManagedFieldsEntry) bool {
+	if a.Manager != b.Manager || a.Operation != b.Operation || a.APIVersion != b.APIVersion || a.FieldsType != b.FieldsType ||
+		a.Subresource != b.Subresource || (a.FieldsV1 == nil) != (b.FieldsV1 == nil) {
+		return false
+	}
+	return bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
+}
+
 // keepTimes gives the managed fields their old times if nothing else changed, in them or in the object: a write that
 // changes nothing must not become one by its time. same says whether the objects are equal but for those times.
 func keepTimes(m, old metav1.Object, same func() bool) {
@@ -106,12 +113,11 @@ func keepTimes(m, old metav1.Object, same func() bool) {
 	}
 	changed := false
 	for i := range after {
-		a, b := after[i], before[i]
+		a, b := &after[i], &before[i]
 		if !a.Time.Equal(b.Time) {
 			changed = true
 		}
-		a.Time, b.Time = nil, nil
-		if !reflect.DeepEqual(a, b) {
+		if !sameOwner(a, b) {
 			return
 		}
 	}

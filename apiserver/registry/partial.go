@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -108,7 +110,17 @@ func (p *Patch) copyForStatus(current runtime.Object) runtime.Object {
 			part.Elem().Field(i).Set(from.Field(i))
 		}
 	}
+	// The managed fields will be replaced, and their entries are never changed.
+	var managed []metav1.ManagedFieldsEntry
+	m, err := meta.Accessor(part.Interface())
+	if err == nil {
+		managed = m.GetManagedFields()
+		m.SetManagedFields(nil)
+	}
 	out := part.Interface().(runtime.Object).DeepCopyObject()
+	if m, err = meta.Accessor(out); err == nil {
+		m.SetManagedFields(managed)
+	}
 	to := reflect.ValueOf(out).Elem()
 	for i := range from.NumField() {
 		if !kinds.StatusPart(from.Type().Field(i).Name) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"reflect"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -93,9 +92,5 @@ func sameSpec(a, b runtime.Object) bool {
 		return false
 	}
 	spec := x.FieldByName("Spec")
-	if !spec.IsValid() {
-		return false
-	}
-	was := y.FieldByName("Spec")
-	return equal.Surely(spec.Addr(), was.Addr()) || apiequality.Semantic.DeepEqual(spec.Interface(), was.Interface())
+	return spec.IsValid() && equal.Pointers(spec.Addr(), y.FieldByName("Spec").Addr())
 }

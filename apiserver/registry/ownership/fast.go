@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 	"strings"
@@ -335,18 +336,18 @@ type parsedSet struct {
 const maxParsed = 2048
 
 func (p *parsedSets) get(fields *metav1.FieldsV1) (*parsedSet, error) {
-	raw := "{}"
+	raw := []byte("{}")
 	if fields != nil {
-		raw = fields.GetRawString()
+		raw = fields.GetRawBytes()
 	}
 	p.mu.RLock()
-	known := p.sets[raw]
+	known := p.sets[string(raw)] // without a copy
 	p.mu.RUnlock()
 	if known != nil {
 		return known, nil
 	}
 	set := &fieldpath.Set{}
-	if err := set.FromJSON(strings.NewReader(raw)); err != nil {
+	if err := set.FromJSON(bytes.NewReader(raw)); err != nil {
 		return nil, err
 	}
 	data, err := set.ToJSON()
@@ -359,7 +360,7 @@ func (p *parsedSets) get(fields *metav1.FieldsV1) (*parsedSet, error) {
 	if p.sets == nil || len(p.sets) >= maxParsed {
 		p.sets = map[string]*parsedSet{}
 	}
-	p.sets[raw] = parsed
+	p.sets[string(raw)] = parsed
 	return parsed, nil
 }
 
