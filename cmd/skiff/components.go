@@ -92,8 +92,6 @@ func (c component) spec(n node, extra []string) control.Component {
 		Name: c.name,
 		Argv: append(append([]string{filepath.Join(binDir, c.name)}, c.args(n)...), extra...),
 		Held: c.held,
-		// The cluster's processes are many and its work comes in bursts: give memory back sooner than Go would.
-		Env: []string{"GOGC=50"},
 	}
 }
 

@@ -76,9 +76,6 @@ func (l *Lab) StartPart(name string, side Side, flags ...string) error {
 		return fmt.Errorf("there is no %s of %s", name, side)
 	}
 	spec := control.Component{Name: name, Argv: append(append([]string{program}, args...), flags...)}
-	if side == Skiff {
-		spec.Env = []string{"GOGC=50"} // as `skiff up` does
-	}
 	if name == Runtime {
 		spec.Env = []string{"PATH=" + peersDir + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	}
