@@ -28,7 +28,8 @@ func (b *bench) api(ctx context.Context, size int) error {
 	}
 	defer load.close()
 	a := &apiWork{bench: b, load: load, size: size}
-	for _, work := range []func(context.Context) error{a.create, a.patchStatus, a.get, a.lists, a.fanOut, a.ownNode, a.memory} {
+	for _, work := range []func(context.Context) error{a.create, a.patchStatus, a.get, a.lists, a.fanOut, a.memory("API server's memory (PSS) after the fan-out"),
+		a.ownNode, a.memory("API server's memory (PSS) after the watchers by node")} {
 		if err := work(ctx); err != nil {
 			return err
 		}
@@ -222,12 +223,15 @@ func (a *apiWork) ownNode(ctx context.Context) error {
 	return nil
 }
 
-func (a *apiWork) memory(context.Context) error {
-	pid, err := a.load.lab.PID(lab.API)
-	if err != nil {
+// memory reports what the server holds at once after what went before.
+func (a *apiWork) memory(what string) func(context.Context) error {
+	return func(context.Context) error {
+		pid, err := a.load.lab.PID(lab.API)
+		if err != nil {
+			return err
+		}
+		pss, err := lab.PSS(pid)
+		a.report(what, "MB", less, float64(pss)/1e6)
 		return err
 	}
-	pss, err := lab.PSS(pid)
-	a.report("API server's memory (PSS) after that", "MB", less, float64(pss)/1e6)
-	return err
 }
