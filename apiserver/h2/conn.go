@@ -244,6 +244,9 @@ func (c *conn) startReady() {
 	c.mu.Lock()
 	for i, s := range c.ready {
 		c.ready[i] = nil
+		if s.failed != nil {
+			continue // it came with its own cancellation
+		}
 		// A client may cancel requests as fast as it makes them. Their handlers count until they have returned.
 		if c.running < int(c.server.MaxStreams) {
 			c.running++
