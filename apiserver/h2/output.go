@@ -21,8 +21,7 @@ const (
 	// the server say things without end (acknowledgements, resets) and reads nothing is left.
 	mostPending  = 256 << 10
 	mostControls = mostPending + 256<<10
-	// largePending is the size of buffers that are given back when nothing is to be written.
-	frameHeader = 9
+	frameHeader  = 9
 )
 
 var (
@@ -171,9 +170,9 @@ func (c *conn) transmit(b []byte) error {
 	return err
 }
 
-// written is called when nothing is pending and nobody writes.
+// written is called when nobody writes any more: all is said, or cannot be.
 func (c *conn) written() {
-	if c.farewell && c.out.lost == nil {
+	if c.farewell {
 		c.farewell = false
 		close(c.saidAll)
 	}
