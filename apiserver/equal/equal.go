@@ -98,6 +98,9 @@ func (p *plan) compare(a, b unsafe.Pointer) outcome {
 	case text:
 		return sameIf(*(*string)(a) == *(*string)(b))
 	case structure:
+		if unsafe.String((*byte)(a), p.size) == unsafe.String((*byte)(b), p.size) {
+			return same // all that they refer to is the same
+		}
 		out := same
 		for i := range p.parts {
 			f := &p.parts[i]
@@ -134,6 +137,9 @@ func (p *plan) compare(a, b unsafe.Pointer) outcome {
 func (p *plan) lists(a, b *slice) outcome {
 	if a.len != b.len {
 		return different
+	}
+	if a.data == b.data {
+		return same
 	}
 	out := same
 	for i := range a.len {

@@ -3,6 +3,7 @@ package ownership
 import (
 	"reflect"
 	"strconv"
+	"unsafe"
 
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
@@ -166,7 +167,12 @@ func oneAndTheSame(l, r reflect.Value) bool {
 	}
 	switch l.Kind() {
 	case reflect.Struct:
-		return l.CanAddr() && r.CanAddr() && l.Addr().UnsafePointer() == r.Addr().UnsafePointer()
+		if !l.CanAddr() || !r.CanAddr() || l.Type() != r.Type() {
+			return false
+		}
+		// Or one is a plain copy of the other, so that all that they refer to is the same.
+		x, y, size := l.Addr().UnsafePointer(), r.Addr().UnsafePointer(), l.Type().Size()
+		return x == y || unsafe.String((*byte)(x), size) == unsafe.String((*byte)(y), size)
 	case reflect.Pointer, reflect.Map:
 		return !l.IsNil() && l.UnsafePointer() == r.UnsafePointer()
 	case reflect.Slice:
