@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,9 @@ type apiWork struct {
 
 // timed measures n calls, and the server's processor time for each.
 func (a *apiWork) timed(ctx context.Context, what string, n int, f func(ctx context.Context, i int) error) error {
+	// A quarter of a processor is what asking takes. With more than one, threads of the client's would wake each other at the
+	// expense of what is measured.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var rate float64
 	cpu, err := used(a.load.lab, lab.API, func() (err error) {
 		rate, err = spread(ctx, n, writers, f)
