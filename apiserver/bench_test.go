@@ -264,6 +264,13 @@ func BenchmarkWrite(b *testing.B) {
 		made += int64(b.N)
 		d.measure(b, func(i int64) { d.must(b, http.MethodPost, benchPods, "application/json", bodies[i]) })
 	})
+	b.Run("PatchStatusFirst", func(b *testing.B) { // of a pod that nobody has patched yet, as make bench has it
+		first := made
+		create(first + int64(b.N))
+		d.measure(b, func(i int64) {
+			d.must(b, http.MethodPatch, benchPods+"/"+benchPodName(first+i)+"/status", "application/strategic-merge-patch+json", fmt.Appendf(nil, benchStatus, 0))
+		})
+	})
 	const patched = 2000
 	b.Run("PatchStatus", func(b *testing.B) {
 		create(patched)

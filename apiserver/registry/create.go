@@ -45,9 +45,9 @@ func (res *Resource) Create(ctx context.Context, w *Write, obj runtime.Object) (
 	if w.internal {
 		// Upstream's server makes objects as a client of its own.
 		w.Manager = serverManager
-		obj = res.tracker(res.version(w), "").Update(res.Codec.New(), obj, w.Manager)
+		obj = res.tracker(res.version(w), "").Create(res.Codec.New, obj, w.Manager)
 	} else {
-		obj = res.tracker(res.version(w), w.Subresource).Update(res.Codec.New(), obj, w.Manager)
+		obj = res.tracker(res.version(w), w.Subresource).Create(res.Codec.New, obj, w.Manager)
 		if err := res.mutate(ctx, attrs); err != nil {
 			return Result{}, err
 		}

@@ -24,7 +24,7 @@ func (res *Resource) Ask(ctx context.Context, w *Write, obj runtime.Object) (run
 			w.Name = m.GetName()
 		}
 		// Upstream shows the fields' owners even of what is never stored.
-		obj = res.tracker(res.version(w), "").Update(res.Codec.New(), obj, w.Manager)
+		obj = res.tracker(res.version(w), "").Create(res.Codec.New, obj, w.Manager)
 	}
 	if err := res.mutate(ctx, res.attributes(w, admission.Create, obj, nil)); err != nil {
 		return nil, err

@@ -93,10 +93,11 @@ func (res *Resource) track(u *updating, old, obj runtime.Object) runtime.Object 
 		}
 		return obj
 	}
+	tracker := res.tracker(res.version(u.Write), u.Subresource)
 	if old == nil {
-		old = res.Codec.New()
+		return tracker.Create(res.Codec.New, obj, u.Manager)
 	}
-	return res.tracker(res.version(u.Write), u.Subresource).Update(old, obj, u.Manager)
+	return tracker.Update(old, obj, u.Manager)
 }
 
 func (res *Resource) door(w *Write) *kinds.UpdateDoor {

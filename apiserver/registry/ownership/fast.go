@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -30,6 +31,8 @@ type fast struct {
 	skip   []string
 	simple bool
 	sets   *parsedSets
+	// blank is an empty object, which a walk only reads.
+	blank atomic.Pointer[runtime.Object]
 }
 
 // newFast is nil if the kind cannot be walked: custom resources have no Go type.
@@ -85,6 +88,20 @@ func (o *owner) current() *fieldpath.Set {
 func (o *owner) is(manager string, operation metav1.ManagedFieldsOperationType, version, subresource string) bool {
 	return o.Manager == manager && o.Operation == operation && o.Subresource == subresource &&
 		(operation == metav1.ManagedFieldsOperationApply || o.APIVersion == version)
+}
+
+// Create implements Tracker.
+func (f *fast) Create(empty func() runtime.Object, obj runtime.Object, manager string) runtime.Object {
+	blank := f.blank.Load()
+	if blank == nil {
+		made := empty()
+		blank = &made
+		f.blank.Store(blank)
+	}
+	if f.record(*blank, obj, manager) {
+		return obj
+	}
+	return f.library.Update(empty(), obj, manager)
 }
 
 // Update implements Tracker.

@@ -18,7 +18,9 @@ import (
 
 // Tracker records writes of one kind through one version and one subresource. Objects are of the kind's hub type.
 type Tracker interface {
-	// Update sets obj's managed fields for a plain write that turns live into obj. For a create live is an empty object.
+	// Create sets the managed fields of a new object. empty makes one with nothing in it.
+	Create(empty func() runtime.Object, obj runtime.Object, manager string) runtime.Object
+	// Update sets obj's managed fields for a plain write that turns live into obj.
 	// It cannot fail: where it does not know better, the owners stay as they were.
 	Update(live, obj runtime.Object, manager string) runtime.Object
 	// Apply merges config into live. Errors are Status errors, or plain ones where upstream's are.
@@ -65,6 +67,10 @@ func (f *Factory) Tracker(kind *kinds.Kind, version *kinds.Version, subresource 
 // library is a Tracker made of apimachinery's field manager alone.
 type library struct {
 	manager *managedfields.FieldManager
+}
+
+func (l *library) Create(empty func() runtime.Object, obj runtime.Object, manager string) runtime.Object {
+	return l.Update(empty(), obj, manager)
 }
 
 func (l *library) Update(live, obj runtime.Object, manager string) runtime.Object {
@@ -231,6 +237,9 @@ func (c *converter) Default(in runtime.Object) {
 
 // None tracks nothing: for kinds without a usable schema.
 type None struct{}
+
+// Create implements Tracker.
+func (None) Create(_ func() runtime.Object, obj runtime.Object, _ string) runtime.Object { return obj }
 
 // Update implements Tracker.
 func (None) Update(_, obj runtime.Object, _ string) runtime.Object { return obj }
