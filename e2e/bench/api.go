@@ -30,6 +30,7 @@ func (b *bench) api(ctx context.Context, size int) error {
 	defer load.close()
 	a := &apiWork{bench: b, load: load, size: size}
 	for _, work := range []func(context.Context) error{a.create, a.patchStatus, a.get, a.lists, a.fanOut, a.memory("API server's memory (PSS) after the fan-out"),
+		a.rest, a.memory("API server's memory (PSS) ten seconds later"),
 		a.ownNode, a.memory("API server's memory (PSS) after the watchers by node")} {
 		if err := work(ctx); err != nil {
 			return err
@@ -225,6 +226,16 @@ func (a *apiWork) ownNode(ctx context.Context) error {
 	a.report("updates seen, 1,000 watchers by spec.nodeName", "/s", more, updates/took.Seconds())
 	a.report("watchers by node: processor time of the server", "us an update", less, float64(cpu.Microseconds())/updates)
 	return nil
+}
+
+// rest gives both servers the time to give back what the work before needed.
+func (a *apiWork) rest(ctx context.Context) error {
+	select {
+	case <-time.After(10 * time.Second):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // memory reports what the server holds at once after what went before.
