@@ -21,7 +21,9 @@ func defaultNamespace(n *corev1.Namespace) {
 	if n.Labels == nil {
 		n.Labels = map[string]string{}
 	}
-	n.Labels[corev1.LabelMetadataName] = n.Name
+	if n.Labels[corev1.LabelMetadataName] != n.Name {
+		n.Labels[corev1.LabelMetadataName] = n.Name
+	}
 }
 
 func prepareNewNamespace(_ *kinds.Request, n *corev1.Namespace) {

@@ -21,10 +21,13 @@ func Nil[T any](p **T, value T) {
 	}
 }
 
-// Quantities rounds quantities up to thousandths, the finest that is stored.
+// Quantities rounds quantities up to thousandths, the finest that is stored. The list is written to only if that changes
+// something: others may be reading it.
 func Quantities(list corev1.ResourceList) {
 	for name, q := range list {
-		q.RoundUp(resource.Milli)
-		list[name] = q
+		before := q
+		if exact := q.RoundUp(resource.Milli); q != before && (!exact || q.String() != before.String()) {
+			list[name] = q
+		}
 	}
 }

@@ -16,7 +16,9 @@ func Default(spec *corev1.PodSpec) {
 	if spec.ServiceAccountName == "" {
 		spec.ServiceAccountName = spec.DeprecatedServiceAccount
 	}
-	spec.DeprecatedServiceAccount = spec.ServiceAccountName
+	if spec.DeprecatedServiceAccount != spec.ServiceAccountName {
+		spec.DeprecatedServiceAccount = spec.ServiceAccountName
+	}
 	fill.Empty(&spec.DNSPolicy, corev1.DNSClusterFirst)
 	fill.Empty(&spec.RestartPolicy, corev1.RestartPolicyAlways)
 	fill.Empty(&spec.SchedulerName, corev1.DefaultSchedulerName)
