@@ -3,6 +3,7 @@ package admission_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -89,12 +90,26 @@ func TestRules(t *testing.T) {
 				wantError(t, err, want)
 			}
 		}
-		apitest.Eventually(t, func() error {
-			_, err := c.SchedulingV1().PriorityClasses().Get(ctx, "a", metav1.GetOptions{})
-			return err
-		})
 		if got, err := pods.Create(ctx, pod("default-priority"), create); err != nil || *got.Spec.Priority != 7 || got.Spec.PriorityClassName != "a" {
 			t.Errorf("%v, %v", got.Spec, err)
+		}
+	})
+	t.Run("a default class counts from the answer to its making to the answer to its end", func(t *testing.T) {
+		classes := c.SchedulingV1().PriorityClasses()
+		for i := range int32(100) {
+			if err := classes.Delete(ctx, "a", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := pods.Create(ctx, pod(fmt.Sprintf("without-%d", i)), create); err != nil || *got.Spec.Priority != 0 {
+				t.Fatalf("behind the deletion: %v, %v", got.Spec.Priority, err)
+			}
+			class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "a"}, GlobalDefault: true, Value: 10 + i}
+			if _, err := classes.Create(ctx, class, create); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := pods.Create(ctx, pod(fmt.Sprintf("with-%d", i)), create); err != nil || *got.Spec.Priority != class.Value {
+				t.Fatalf("behind the creation: %v, %v", got.Spec.Priority, err)
+			}
 		}
 	})
 	t.Run("namespaces", func(t *testing.T) {

@@ -51,6 +51,9 @@ func (o *Objects) get(ctx context.Context, gr schema.GroupResource, namespace, n
 	if reader == nil {
 		return nil, apierrors.NewNotFound(gr, name)
 	}
+	if err := reader.CatchUp(ctx); err != nil {
+		return nil, notRead(err, gr)
+	}
 	found, err := reader.Get(ctx, namespace, name, watchcache.Cached)
 	if errors.Is(err, storage.ErrNotFound) && !request.KnownFresh(ctx) {
 		found, err = reader.Get(ctx, namespace, name, watchcache.Latest)
@@ -101,8 +104,17 @@ func (o *Objects) list(ctx context.Context, gr schema.GroupResource, namespace s
 
 func (o *Objects) find(ctx context.Context, gr schema.GroupResource, opts watchcache.ListOptions) ([]runtime.Object, error) {
 	reader := o.Readers(gr)
-	if reader == nil || opts.Cached && reader.Count() == 0 {
+	if reader == nil {
 		return nil, nil
+	}
+	if opts.Cached {
+		// Who has just been told that a default class or a limit was made, or is gone, goes by it.
+		if err := reader.CatchUp(ctx); err != nil {
+			return nil, notRead(err, gr)
+		}
+		if reader.Count() == 0 {
+			return nil, nil
+		}
 	}
 	list, err := reader.List(ctx, opts)
 	if err != nil {

@@ -427,5 +427,8 @@ func (res *Resource) remove(ctx context.Context, w *Write, current *watchcache.O
 		// Somebody else removed it: there is nothing to compute anew.
 		return 0, apierrors.NewNotFound(res.groupResource(w), w.Name)
 	}
+	if err == nil {
+		res.Reader.Wrote(revision)
+	}
 	return revision, res.writeError(err, "delete", w)
 }

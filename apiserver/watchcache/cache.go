@@ -419,3 +419,17 @@ func (c *Cache) viewLocked() (*state, int64) {
 func (c *Cache) Prepare(key string, stored []byte, obj runtime.Object) *Prepared {
 	return c.pending.add(key, stored, obj)
 }
+
+// Wrote implements Reader.
+func (c *Cache) Wrote(revision int64) { c.pending.wrote(revision) }
+
+// CatchUp implements Reader.
+func (c *Cache) CatchUp(ctx context.Context) error {
+	acked := c.pending.acked.Load()
+	if acked <= c.hub.revision.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.hub.cfg.Patience)
+	defer cancel()
+	return c.hub.waiters.wait(ctx, c.hub, acked)
+}

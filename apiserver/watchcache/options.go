@@ -49,6 +49,10 @@ type Reader interface {
 	// key and stored are what is about to be written, obj the same decoded, which is given
 	// away: it may be changed from now on. Either Done or Drop of the answer must follow.
 	Prepare(key string, stored []byte, obj runtime.Object) *Prepared
+	// Wrote says that a write that was not prepared, a deletion, was acknowledged at a revision.
+	Wrote(revision int64)
+	// CatchUp waits until what this server has itself acknowledged of the kind is known here, which it nearly always is.
+	CatchUp(ctx context.Context) error
 	// Count is the number of objects known; -1 for kinds that are not cached.
 	Count() int
 }

@@ -56,6 +56,9 @@ func (p *Prepared) Done(revision int64) *Object {
 	p.mu.Lock()
 	p.done = true
 	p.mu.Unlock()
+	if p.from != nil {
+		p.from.wrote(revision)
+	}
 	return o
 }
 
@@ -84,9 +87,21 @@ type pending struct {
 	resource *Resource
 	current  func(key string) *Object
 
+	// acked is the last revision at which this server has acknowledged a write.
+	acked atomic.Int64
+
 	count atomic.Int32
 	mu    sync.Mutex
 	byKey map[string][]*Prepared
+}
+
+func (w *pending) wrote(revision int64) {
+	for {
+		known := w.acked.Load()
+		if revision <= known || w.acked.CompareAndSwap(known, revision) {
+			return
+		}
+	}
 }
 
 func (w *pending) add(key string, stored []byte, obj runtime.Object) *Prepared {
@@ -152,4 +167,5 @@ func (w *pending) clear() {
 	defer w.mu.Unlock()
 	w.byKey = nil
 	w.count.Store(0)
+	w.acked.Store(0)
 }

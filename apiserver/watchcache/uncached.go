@@ -20,6 +20,10 @@ type Uncached struct {
 // Count implements Reader.
 func (u *Uncached) Count() int { return -1 }
 
+// Wrote and CatchUp implement Reader: there is nothing to be behind with.
+func (u *Uncached) Wrote(int64)                   {}
+func (u *Uncached) CatchUp(context.Context) error { return nil }
+
 // Prepare implements Reader.
 func (u *Uncached) Prepare(key string, stored []byte, obj runtime.Object) *Prepared {
 	return prepare(nil, &u.Resource, key, stored, obj, nil)
