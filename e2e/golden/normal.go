@@ -128,7 +128,11 @@ func managerKey(v any) string {
 	return key + format(at(v, "fieldsV1"))
 }
 
-var age = regexp.MustCompile(`^(\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?$`)
+var (
+	age = regexp.MustCompile(`^(\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?$`)
+	// ago is how long ago something was within a cell: "3 (2y334d ago)" of a pod's restarts.
+	ago = regexp.MustCompile(`\((\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)? ago\)`)
+)
 
 // markAges replaces the cells of a Table that tell how long ago something was.
 func markAges(table map[string]any) {
@@ -138,6 +142,8 @@ func markAges(table map[string]any) {
 		for i := range cells {
 			if s := text(cells[i]); s != "" && age.MatchString(s) {
 				cells[i] = "{age}"
+			} else if ago.MatchString(s) {
+				cells[i] = ago.ReplaceAllString(s, "({age} ago)")
 			}
 		}
 	}
