@@ -61,18 +61,13 @@ func large(name string, n int) []byte {
 
 const maps = "/api/v1/namespaces/default/configmaps"
 
-// Sixty watchers that read nothing, of which each would be told 30 MB.
-func TestWatchersThatDoNotRead(t *testing.T) {
-	c := start(t)
+// unread lets somebody watch who reads nothing, and makes changes of which each watcher would be told 30 MB.
+func (c *caller) unread(t *testing.T, watch func()) {
+	t.Helper()
 	if code := c.send(t, "POST", maps, "application/json", large("x", 0)); code != http.StatusCreated {
 		t.Fatal(code)
 	}
-	for range 60 {
-		conn := dial(t, c.api)
-		if _, err := fmt.Fprintf(conn, "GET %s?watch=true&resourceVersion=0 HTTP/1.1\r\nHost: x\r\n\r\n", maps); err != nil {
-			t.Fatal(err)
-		}
-	}
+	watch()
 	before := heap()
 	for i := range 300 {
 		if code := c.send(t, "PUT", maps+"/x", "application/json", large("x", i+1)); code != http.StatusOK {
@@ -85,19 +80,40 @@ func TestWatchersThatDoNotRead(t *testing.T) {
 	}
 }
 
-// Clients that ask for long lists and do not read them are cut off when their time is up.
-func TestListsThatNobodyReads(t *testing.T) {
+// Sixty watchers, each with a connection of its own.
+func TestWatchersThatDoNotRead(t *testing.T) {
+	c := start(t)
+	c.unread(t, func() {
+		for range 60 {
+			conn := dial(t, c.api)
+			if _, err := fmt.Fprintf(conn, "GET %s?watch=true&resourceVersion=0 HTTP/1.1\r\nHost: x\r\n\r\n", maps); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// impatient is a server that gives a request a second, with n large objects.
+func impatient(t *testing.T, n int) *caller {
+	t.Helper()
 	api := apitest.Start(t, apitest.With(func(c *apiserver.Config) { c.RequestTimeout = time.Second }))
 	client, err := rest.HTTPClientFor(api.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &caller{api, client}
-	for i := range 100 {
+	for i := range n {
 		if code := c.send(t, "POST", maps, "application/json", large(fmt.Sprintf("x%d", i), i)); code != http.StatusCreated {
 			t.Fatal(code)
 		}
 	}
+	return c
+}
+
+// Clients that ask for long lists and do not read them are cut off when their time is up.
+func TestListsThatNobodyReads(t *testing.T) {
+	c := impatient(t, 100)
+	api := c.api
 	conn := dial(t, api)
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", maps); err != nil {
 		t.Fatal(err)
