@@ -331,7 +331,7 @@ func TestAgent(t *testing.T) {
 		p := podNamed("env", c)
 		p.Spec.Volumes = []corev1.Volume{{Name: "m", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "m"}}}}}
 		r.create(p)
-		p = r.until("env", "ready", isReady)
+		r.until("env", "ready", isReady)
 		r.until("env", "its log", func(p *corev1.Pod) bool {
 			return strings.Contains(r.log(p, "c"), p.Status.PodIP+" 10.96.0.1") && strings.Contains(r.log(p, "c"), "one")
 		})

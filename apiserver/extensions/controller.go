@@ -54,10 +54,8 @@ type definition struct {
 	// crd is the newest state, nil once it is deleted. It is shared: nobody may change it.
 	crd *apiextensionsv1.CustomResourceDefinition
 	// done is the newest revision of it that was dealt with.
-	done string
-	row  *row
-	// broken says why row is nil.
-	broken   error
+	done     string
+	row      *row
 	cleaning bool
 }
 

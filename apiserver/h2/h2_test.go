@@ -571,7 +571,6 @@ func TestWriterOutlivesItsHandler(t *testing.T) {
 type connection struct {
 	net.Conn
 	framer *http2.Framer
-	mu     sync.Mutex
 }
 
 func dial(t *testing.T, s *serving) *connection {

@@ -177,7 +177,7 @@ func (c *caller) random(t testing.TB, d door, seed int64) {
 		return // extensions of the API bring types of their own
 	}
 	// Half of the objects have nearly everything set, the others little: what is empty is a case, too.
-	filler := fuzzer.FuzzerFor(metafuzzer.Funcs, rand.NewSource(seed), serializer.NewCodecFactory(scheme.Scheme)).NilChance(float64(seed%4)/4).NumElements(0, 3).MaxDepth(12)
+	filler := fuzzer.FuzzerFor(metafuzzer.Funcs, rand.NewSource(seed), serializer.NewCodecFactory(scheme.Scheme)).NilChance(float64(uint64(seed)%4)/4).NumElements(0, 3).MaxDepth(12)
 	filler.Fill(obj)
 	m, err := meta.Accessor(obj)
 	if err != nil {

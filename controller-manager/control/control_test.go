@@ -227,8 +227,7 @@ func TestLoop(t *testing.T) {
 	var running, most, tries, again atomic.Int32
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	var l *Loop
-	l = NewLoop(Env{Hubs: &Hubs{}}, "test", 4, func(_ context.Context, key string) error {
+	l := NewLoop(Env{Hubs: &Hubs{}}, "test", 4, func(_ context.Context, key string) error {
 		most.Store(max(most.Load(), running.Add(1)))
 		defer running.Add(-1)
 		switch key {

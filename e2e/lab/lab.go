@@ -51,7 +51,6 @@ type Lab struct {
 	host    machine.Host
 	cluster *machine.Cluster
 	pki     *certs.Cluster
-	ports   []int
 }
 
 // Node is the name of the lab's only machine, and of the node on it.

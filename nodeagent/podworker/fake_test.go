@@ -333,19 +333,6 @@ func (r *fakeRuntime) PodStats(context.Context, string) (runtime.PodStats, error
 	return runtime.PodStats{}, nil
 }
 
-// container finds the newest container of a name.
-func (r *fakeRuntime) container(name string) *fakeContainer {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var found *fakeContainer
-	for _, c := range r.containers {
-		if c.Name == name && (found == nil || c.Attempt > found.Attempt) {
-			found = c
-		}
-	}
-	return found
-}
-
 // fakeImages has every image but those named missing/....
 type fakeImages struct {
 	mu    sync.Mutex

@@ -2,7 +2,6 @@ package podworker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -208,11 +207,6 @@ func ends(code int32, names ...string) func(*fakeContainer) {
 			c.exit(code)
 		}
 	}
-}
-
-func (r *rig) untilJournal(want ...string) {
-	r.t.Helper()
-	r.until(fmt.Sprint("journal ", want), func(corev1.PodStatus) bool { return slices.Equal(r.runtime.Journal(), want) })
 }
 
 func (r *rig) sawEvent(part string) bool {

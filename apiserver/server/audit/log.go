@@ -80,7 +80,6 @@ type Entry struct {
 	verdict verdict
 	state   *request.State
 	header  http.Header
-	accept  string
 
 	mu       sync.Mutex
 	event    auditv1.Event

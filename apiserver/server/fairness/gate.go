@@ -84,7 +84,6 @@ type flow struct {
 
 type waiter struct {
 	ready chan struct{} // closed when seated
-	gone  bool
 }
 
 // maxWait is upstream's: a quarter of the longest request.

@@ -18,7 +18,6 @@ import (
 )
 
 var (
-	metaPath        = field.NewPath("metadata")
 	specPath        = field.NewPath("spec")
 	annotationsPath = field.NewPath("metadata", "annotations")
 )
