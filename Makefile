@@ -81,7 +81,7 @@ peers: ## Build upstream's programs, from modules of their own, into out/peers (
 .PHONY: bench
 bench: build images peers ## Measure Skiff beside upstream [ONLY=regexp] [RUNS=3] [SIZE=5000,20000] [DOCS=docs]
 	@$(BUILD) -o $(BIN)/ ./e2e/bench
-	@$(BIN)/bench --skiff $(BIN) --peers out/peers --runs $(or $(RUNS),3) --sizes $(or $(SIZE),5000,20000) --json out/bench.json \
+	@$(BIN)/bench --skiff $(BIN) --peers out/peers --runs $(or $(RUNS),3) --sizes $(if $(SIZE),$(SIZE),5000,20000) --json out/bench.json \
 		$(if $(ONLY),--only '$(ONLY)') $(if $(DOCS),--docs $(DOCS)) $(BENCHFLAGS)
 
 .PHONY: conformance

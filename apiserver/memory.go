@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,14 +15,27 @@ import (
 // little more when the heap is large; and what is dropped is some 60 kB a write, however large the heap is. So the room
 // between two collections is a number of bytes, rather than a part of the heap as the runtime has it: a server of a few
 // objects is not collected twenty times a second, and one of many does not take twice what it holds.
+//
+// A server that has little to do is collected more often: what it would leave lying around in that room for minutes is more than
+// all that it holds.
 const (
 	gcRoom    = 32 << 20
+	gcQuiet   = 4 << 20
 	gcLeast   = 20 // percent of the live heap: a large one changes more
 	gcMost    = 400
 	gcNothing = 4 << 20 // the live heap is taken for at least that
 )
 
-var pacing sync.Once
+var (
+	pacing sync.Once
+	// quiet says that little was allocated lately.
+	quiet atomic.Bool
+	// collectedAt is when the last collection was, in nanoseconds, allocatedBy how much had been allocated by then.
+	collectedAt, allocatedBy atomic.Int64
+)
+
+// gcSoon is how soon the room of a quiet server is used up by one that is quiet no longer.
+const gcSoon = time.Second
 
 // paceCollector keeps the collector's target at that room. GOGC in the environment has the last word.
 func paceCollector() {
@@ -34,14 +48,30 @@ type collected struct{ _ *byte }
 
 // afterCollection is called again after each collection, by the end of a value that nothing refers to.
 func afterCollection() {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
-	debug.SetGCPercent(gcPercent(live[0].Value.Uint64()))
+	allocs := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(allocs)
+	now, allocated := time.Now().UnixNano(), int64(allocs[0].Value.Uint64())
+	soon := now-collectedAt.Swap(now) < int64(gcSoon)
+	if much := allocated-allocatedBy.Swap(allocated) > gcQuiet/2; soon && much {
+		quiet.Store(false)
+	}
+	setPace()
 	runtime.SetFinalizer(&collected{}, func(*collected) { afterCollection() })
 }
 
-func gcPercent(live uint64) int {
-	return int(min(max(gcRoom*100/max(live, gcNothing), gcLeast), gcMost))
+// setPace sets the collector's target.
+func setPace() {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	room := uint64(gcRoom)
+	if quiet.Load() {
+		room = gcQuiet
+	}
+	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), room))
+}
+
+func gcPercent(live, room uint64) int {
+	return int(min(max(room*100/max(live, gcNothing), gcLeast), gcMost))
 }
 
 const (
@@ -50,6 +80,8 @@ const (
 	// slackBusy is how much is allocated between two looks by a server that has better things to do: what it has left
 	// free it will need again.
 	slackBusy = 8 * gcRoom
+	// slackQuiet is how much is allocated between two looks by a server that has next to nothing to do.
+	slackQuiet = 8 << 20
 )
 
 // returnSlack returns to the system what a burst has left free in the heap. The runtime does that, too, at its leisure:
@@ -67,7 +99,10 @@ func returnSlack(ctx context.Context) error {
 		}
 		metrics.Read(now)
 		free, allocated := now[0].Value.Uint64(), now[1].Value.Uint64()
-		if free > slackMost && allocated-before < slackBusy {
+		if allocated-before < slackQuiet && !quiet.Swap(true) && os.Getenv("GOGC") == "" {
+			setPace()
+			debug.FreeOSMemory()
+		} else if free > slackMost && allocated-before < slackBusy {
 			debug.FreeOSMemory()
 		}
 		before = allocated
