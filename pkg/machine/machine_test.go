@@ -232,13 +232,16 @@ func TestComponentsAreKept(t *testing.T) {
 		require.ErrorContains(t, err, "no such file")
 	})
 	t.Run("the host's numbers are known", func(t *testing.T) {
-		all, err := m.Processes()
-		require.NoError(t, err)
 		inner := map[int]machine.Process{}
-		for _, p := range all {
-			inner[p.Inner] = p
+		look := func() bool {
+			all, err := m.Processes()
+			require.NoError(t, err)
+			for _, p := range all {
+				inner[p.Inner] = p
+			}
+			return inner[state(t, m, "sleeper").PID].Name == "sleep" // what the shell becomes
 		}
-		require.Equal(t, "sleep", inner[state(t, m, "sleeper").PID].Name)
+		require.Eventually(t, look, 10*time.Second, 10*time.Millisecond)
 		require.Positive(t, inner[state(t, m, "sleeper").PID].PSS)
 		require.Equal(t, "machine-init", inner[1].Name)
 		require.Equal(t, m.PID(), inner[1].PID)
