@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
-	"net/url"
 	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"k8s.io/client-go/rest"
 
 	"github.com/skiff-project/skiff/apiserver/apitest"
 )
@@ -26,20 +24,7 @@ type multiplexed struct {
 // multiplex opens one. window is how much the client lets the server send: for each request, and without end in all.
 func multiplex(t *testing.T, api *apitest.Server, window uint32) *multiplexed {
 	t.Helper()
-	config, err := rest.TLSConfigFor(api.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.NextProtos = []string{"h2"}
-	u, err := url.Parse(api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := tls.Dial("tcp", u.Host, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
+	conn := speaking(t, api, "h2")
 	m := &multiplexed{conn, http2.NewFramer(conn, conn), 1}
 	m.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {

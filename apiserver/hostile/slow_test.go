@@ -26,11 +26,17 @@ import (
 // dial opens a connection that speaks HTTP/1.1, on which requests can be written by hand.
 func dial(t *testing.T, api *apitest.Server) *tls.Conn {
 	t.Helper()
+	return speaking(t, api, "http/1.1")
+}
+
+// speaking opens a connection for a protocol.
+func speaking(t *testing.T, api *apitest.Server, protocol string) *tls.Conn {
+	t.Helper()
 	config, err := rest.TLSConfigFor(api.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.NextProtos = []string{"http/1.1"}
+	config.NextProtos = []string{protocol}
 	u, err := url.Parse(api.URL)
 	if err != nil {
 		t.Fatal(err)
