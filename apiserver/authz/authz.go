@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -12,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
+	"github.com/skiff-project/skiff/apiserver/follow"
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
@@ -33,6 +36,14 @@ type Authorizer struct {
 	cfg    Config
 	index  *index
 	synced chan struct{}
+	// followed are RBAC's kinds, once Run has begun.
+	followed atomic.Pointer[[]followed]
+}
+
+// followed is how far the index has come with a kind.
+type followed struct {
+	reader   watchcache.Reader
+	progress *follow.Progress
 }
 
 // New makes an authorizer. Until Run has read all roles only system:masters may do anything.
@@ -44,14 +55,19 @@ func New(cfg Config) *Authorizer {
 func (a *Authorizer) Run(ctx context.Context) error {
 	var group errgroup.Group
 	var each []chan struct{}
+	var all []followed
 	for resource, f := range a.index.followers() {
+		reader := a.cfg.Readers(schema.GroupResource{Group: rbacv1.GroupName, Resource: resource})
+		f.Progress = &follow.Progress{}
+		all = append(all, followed{reader, f.Progress})
 		done := make(chan struct{})
 		each = append(each, done)
 		group.Go(func() error {
-			f.Run(ctx, a.cfg.Readers(schema.GroupResource{Group: rbacv1.GroupName, Resource: resource}), done)
+			f.Run(ctx, reader, done)
 			return nil
 		})
 	}
+	a.followed.Store(&all)
 	group.Go(func() error {
 		for _, done := range each {
 			select {
@@ -68,6 +84,27 @@ func (a *Authorizer) Run(ctx context.Context) error {
 
 // Synced is closed when all roles are known.
 func (a *Authorizer) Synced() <-chan struct{} { return a.synced }
+
+// patience is how long a decision waits for roles. After it what is known decides, as upstream's authorizer does at once.
+const patience = 2 * time.Second
+
+// catchUp waits until the index knows what this server has acknowledged of roles and bindings, which it nearly always does:
+// who has just been told that a role is granted may use it, and who has lost one may not.
+func (a *Authorizer) catchUp(ctx context.Context) {
+	all := a.followed.Load()
+	if all == nil {
+		return
+	}
+	for _, f := range *all {
+		if acked := f.reader.Acknowledged(); !f.progress.Reached(acked) {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			if f.progress.Wait(ctx, acked) != nil {
+				return
+			}
+		}
+	}
+}
 
 const masters = "system:masters"
 
@@ -90,6 +127,7 @@ func (a *Authorizer) Decide(ctx context.Context, access kinds.Access) (kinds.Dec
 		}
 	}
 	if a.cfg.RBAC {
+		a.catchUp(ctx)
 		allowed, reason := a.rbac(&access)
 		if allowed {
 			return kinds.Allow, reason, nil
@@ -122,7 +160,7 @@ func (a *Authorizer) rbac(access *kinds.Access) (allowed bool, reason string) {
 }
 
 // RulesFor implements kinds.Authorizer.
-func (a *Authorizer) RulesFor(_ context.Context, user kinds.UserInfo, namespace string) (resources []authorizationv1.ResourceRule,
+func (a *Authorizer) RulesFor(ctx context.Context, user kinds.UserInfo, namespace string) (resources []authorizationv1.ResourceRule,
 	paths []authorizationv1.NonResourceRule, incomplete bool, err error) {
 	if !a.cfg.RBAC && !a.cfg.Node || slices.Contains(user.Groups, masters) {
 		resources = append(resources, authorizationv1.ResourceRule{Verbs: everything, APIGroups: everything, Resources: everything})
@@ -134,6 +172,7 @@ func (a *Authorizer) RulesFor(_ context.Context, user kinds.UserInfo, namespace 
 		failed = append(failed, fmt.Errorf("node authorizer does not support user rule resolution"))
 	}
 	if a.cfg.RBAC {
+		a.catchUp(ctx)
 		rules, missing := a.rules(&user, namespace)
 		for _, r := range rules {
 			if len(r.Resources) > 0 {

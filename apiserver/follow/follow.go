@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +24,53 @@ type Follower struct {
 	Replace func(all []runtime.Object)
 	// Apply is given one change: deleted says that obj is gone.
 	Apply func(obj runtime.Object, deleted bool)
+	// Progress, if set, is moved on once Replace or Apply has returned.
+	Progress *Progress
+}
+
+// Progress is the revision up to which a follower has been told everything. The zero value is ready for use.
+type Progress struct {
+	revision atomic.Int64
+	mu       sync.Mutex
+	moved    chan struct{} // nil if nobody waits
+}
+
+// Reached says whether everything up to a revision has been told.
+func (p *Progress) Reached(revision int64) bool { return p.revision.Load() >= revision }
+
+// Wait returns once everything up to a revision has been told, or with ctx's error.
+func (p *Progress) Wait(ctx context.Context, revision int64) error {
+	for !p.Reached(revision) {
+		p.mu.Lock()
+		if p.moved == nil {
+			p.moved = make(chan struct{})
+		}
+		moved := p.moved
+		p.mu.Unlock()
+		if p.Reached(revision) {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// set may also go back: a store that was restored begins anew at a lower revision.
+func (p *Progress) set(revision int64) {
+	if p == nil {
+		return
+	}
+	p.revision.Store(revision)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.moved != nil {
+		close(p.moved)
+		p.moved = nil
+	}
 }
 
 const retry = 200 * time.Millisecond
@@ -72,6 +121,7 @@ func (f Follower) once(ctx context.Context, reader watchcache.Reader, synced fun
 					initial = nil
 					synced()
 				}
+				f.Progress.set(e.Object.Revision)
 				continue
 			}
 			obj, err := e.Object.Shared()
@@ -83,6 +133,7 @@ func (f Follower) once(ctx context.Context, reader watchcache.Reader, synced fun
 				continue
 			}
 			f.Apply(obj, e.Type == watch.Deleted)
+			f.Progress.set(e.Object.Revision)
 		}
 	}
 }

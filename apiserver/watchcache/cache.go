@@ -423,9 +423,12 @@ func (c *Cache) Prepare(key string, stored []byte, obj runtime.Object) *Prepared
 // Wrote implements Reader.
 func (c *Cache) Wrote(revision int64) { c.pending.wrote(revision) }
 
+// Acknowledged implements Reader.
+func (c *Cache) Acknowledged() int64 { return c.pending.acked.Load() }
+
 // CatchUp implements Reader.
 func (c *Cache) CatchUp(ctx context.Context) error {
-	acked := c.pending.acked.Load()
+	acked := c.Acknowledged()
 	if acked <= c.hub.revision.Load() {
 		return nil
 	}

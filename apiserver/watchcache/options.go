@@ -51,6 +51,8 @@ type Reader interface {
 	Prepare(key string, stored []byte, obj runtime.Object) *Prepared
 	// Wrote says that a write that was not prepared, a deletion, was acknowledged at a revision.
 	Wrote(revision int64)
+	// Acknowledged is the revision of the last write of the kind that this server has acknowledged; 0 if it does not know.
+	Acknowledged() int64
 	// CatchUp waits until what this server has itself acknowledged of the kind is known here, which it nearly always is.
 	CatchUp(ctx context.Context) error
 	// Count is the number of objects known; -1 for kinds that are not cached.

@@ -20,8 +20,9 @@ type Uncached struct {
 // Count implements Reader.
 func (u *Uncached) Count() int { return -1 }
 
-// Wrote and CatchUp implement Reader: there is nothing to be behind with.
+// Wrote, Acknowledged and CatchUp implement Reader: there is nothing to be behind with.
 func (u *Uncached) Wrote(int64)                   {}
+func (u *Uncached) Acknowledged() int64           { return 0 }
 func (u *Uncached) CatchUp(context.Context) error { return nil }
 
 // Prepare implements Reader.
