@@ -76,18 +76,11 @@ func emptyOf(door *kinds.CreateDoor, like runtime.Object) runtime.Object {
 // doorTracker tracks the fields of what is posted below an object, which is of another kind than the object.
 func (res *Resource) doorTracker(w *Write, door *kinds.CreateDoor, obj runtime.Object) ownership.Tracker {
 	gvk := obj.GetObjectKind().GroupVersionKind()
-	key := trackerKey{gvk.GroupVersion(), w.Subresource}
-	if t, ok := res.trackers.Load(key); ok {
-		return t.(ownership.Tracker)
-	}
-	v := kinds.Version{GVK: gvk, New: door.New}
-	kind := &kinds.Kind{GVK: gvk, Served: []kinds.Version{v}, Stored: v, New: door.New, Default: func(runtime.Object) {}}
-	t, err := (&ownership.Factory{}).Tracker(kind, &kind.Served[0], w.Subresource, wire.NewCodec(kind))
-	if err != nil {
-		t = ownership.None{}
-	}
-	actual, _ := res.trackers.LoadOrStore(key, t)
-	return actual.(ownership.Tracker)
+	return res.trackerOf(trackerKey{gvk.GroupVersion(), w.Subresource}, func() (ownership.Tracker, error) {
+		v := kinds.Version{GVK: gvk, New: door.New}
+		kind := &kinds.Kind{GVK: gvk, Served: []kinds.Version{v}, Stored: v, New: door.New, Default: func(runtime.Object) {}}
+		return (&ownership.Factory{}).Tracker(kind, &kind.Served[0], w.Subresource, wire.NewCodec(kind))
+	})
 }
 
 func metaName(obj runtime.Object) string {

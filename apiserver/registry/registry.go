@@ -196,7 +196,7 @@ type Resource struct {
 
 	registry *Registry
 	fields   *ownership.Factory
-	trackers sync.Map // trackerKey -> ownership.Tracker
+	trackers sync.Map // trackerKey -> func() ownership.Tracker
 }
 
 type trackerKey struct {
@@ -204,19 +204,28 @@ type trackerKey struct {
 	subresource string
 }
 
-// tracker is made on first use: most kinds are never written through most of their versions and subresources.
+// tracker of the kind's own objects: most kinds are never written through most of their versions and subresources.
 func (res *Resource) tracker(v *kinds.Version, subresource string) ownership.Tracker {
-	key := trackerKey{v.GVK.GroupVersion(), subresource}
-	if t, ok := res.trackers.Load(key); ok {
-		return t.(ownership.Tracker)
+	return res.trackerOf(trackerKey{v.GVK.GroupVersion(), subresource}, func() (ownership.Tracker, error) {
+		return res.fields.Tracker(res.Kind, v, subresource, res.Codec)
+	})
+}
+
+// trackerOf makes a tracker on first use. That takes milliseconds, so those who come meanwhile wait for it.
+func (res *Resource) trackerOf(key trackerKey, make func() (ownership.Tracker, error)) ownership.Tracker {
+	t, ok := res.trackers.Load(key)
+	if !ok {
+		t, _ = res.trackers.LoadOrStore(key, sync.OnceValue(func() ownership.Tracker {
+			t, err := make()
+			if err != nil {
+				res.registry.cfg.Log.Error("managed fields are not tracked", "resource", res.Kind.GroupResource().String(), "version", key.version.String(),
+					"subresource", key.subresource, "err", err)
+				return ownership.None{}
+			}
+			return t
+		}))
 	}
-	t, err := res.fields.Tracker(res.Kind, v, subresource, res.Codec)
-	if err != nil {
-		res.registry.cfg.Log.Error("managed fields are not tracked", "kind", v.GVK.String(), "subresource", subresource, "err", err)
-		t = ownership.None{}
-	}
-	actual, _ := res.trackers.LoadOrStore(key, t)
-	return actual.(ownership.Tracker)
+	return t.(func() ownership.Tracker)()
 }
 
 // Serves says whether anything that is compiled in is served under a group and version.

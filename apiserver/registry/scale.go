@@ -101,18 +101,9 @@ func (v asScale) apply(live runtime.Object, config *unstructured.Unstructured, m
 }
 
 func (res *Resource) scaleTracker() ownership.Tracker {
-	key := trackerKey{autoscalingv1.SchemeGroupVersion, "scale"}
-	if t, ok := res.trackers.Load(key); ok {
-		return t.(ownership.Tracker)
-	}
-	fields := &ownership.Factory{}
-	t, err := fields.Tracker(scaleKind, &scaleKind.Served[0], "scale", ScaleCodec)
-	if err != nil {
-		res.registry.cfg.Log.Error("managed fields of scales are not tracked", "err", err)
-		t = ownership.None{}
-	}
-	actual, _ := res.trackers.LoadOrStore(key, t)
-	return actual.(ownership.Tracker)
+	return res.trackerOf(trackerKey{autoscalingv1.SchemeGroupVersion, "scale"}, func() (ownership.Tracker, error) {
+		return (&ownership.Factory{}).Tracker(scaleKind, &scaleKind.Served[0], "scale", ScaleCodec)
+	})
 }
 
 // fieldsOf carries managed fields between an object and its Scale.
