@@ -74,7 +74,11 @@ func (c *Cluster) Reserve(name string) (*Machine, error) {
 // Start starts a reserved machine: on return its init listens. When it fails, nothing of the machine is left but its
 // data.
 func (m *Machine) Start(ctx context.Context, cfg Config) error {
-	if err := m.start(ctx, cfg); err != nil {
+	err := ctx.Err()
+	if err == nil {
+		err = m.start(ctx, cfg)
+	}
+	if err != nil {
 		killErr := m.state.kill(context.WithoutCancel(ctx))
 		m.cluster.forget(m.Name())
 		return errors.Join(fmt.Errorf("machine %s: %w", m.Name(), err), killErr)
