@@ -2,11 +2,14 @@ package admission
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
 	"github.com/skiff-project/skiff/apiserver/request"
+	"github.com/skiff-project/skiff/apiserver/storage"
+	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
 
 // Operation is what happens to the object.
@@ -39,6 +42,11 @@ type Attributes struct {
 	Options runtime.Object
 	User    *kinds.UserInfo
 	DryRun  bool
+	// Optimistic says that the write can be made to depend on what a rule has found in this server's memory, by Require. A
+	// rule for which that is not fresh enough need not ask etcd then.
+	Optimistic bool
+	// Required are the conditions of the write.
+	Required []storage.Condition
 	// AuditAnnotations may be set by rules; keys are RULE.DOMAIN/KEY. Nil is allowed: use Annotate.
 	AuditAnnotations map[string]string
 	// Round is 0, and 1 when mutating rules are run once more because Again asked for it: what a webhook or a policy
@@ -51,6 +59,14 @@ type Attributes struct {
 
 // Again asks for a second round of the mutating rules. There is never a third one.
 func (a *Attributes) Again() { a.again = true }
+
+// Require makes the write fail unless an object is still as a rule has found it. It is for Optimistic writes alone.
+func (a *Attributes) Require(o *watchcache.Object) {
+	c := storage.Condition{Key: o.Key, Revision: o.Revision}
+	if !slices.Contains(a.Required, c) {
+		a.Required = append(a.Required, c)
+	}
+}
 
 // Annotate adds an annotation to the request's audit event.
 func (a *Attributes) Annotate(key, value string) {

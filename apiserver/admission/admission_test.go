@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/skiff-project/skiff/apiserver/apitest"
@@ -225,4 +226,36 @@ func TestNodeRestriction(t *testing.T) {
 	}
 	_, err = node.CoreV1().ServiceAccounts("ns").CreateToken(ctx, "default", &authenticationv1.TokenRequest{}, create)
 	wantError(t, err, "node requested token not bound to a pod")
+}
+
+// What another server has acknowledged about a namespace counts for the next object, though this one may not have heard of it.
+func TestNamespaceChangedThroughAnotherServer(t *testing.T) {
+	api := apitest.Start(t)
+	here, there := api.Client(), api.ClientFor(api.Second().Config)
+	for i := range 20 {
+		name := fmt.Sprintf("n%d", i)
+		namespace(t, here, name, nil)
+		relabel := func(labels string) {
+			t.Helper()
+			if _, err := there.CoreV1().Namespaces().Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"labels":`+labels+`}}`), metav1.PatchOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		relabel(`{"pod-security.kubernetes.io/enforce":"baseline"}`)
+		bad := pod("p")
+		bad.Spec.HostNetwork = true
+		_, err := here.CoreV1().Pods(name).Create(ctx, bad, create)
+		wantError(t, err, `violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)`)
+		relabel(`{"pod-security.kubernetes.io/enforce":null,"a":"b"}`)
+		if _, err := here.CoreV1().Pods(name).Create(ctx, bad, create); err != nil {
+			t.Fatal(err)
+		}
+		if err := there.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = here.CoreV1().ConfigMaps(name).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "late-"}}, create)
+		if !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			t.Fatalf("a new object in a namespace that is being deleted: %v", err)
+		}
+	}
 }

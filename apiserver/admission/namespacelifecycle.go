@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // immortal namespaces cannot be deleted.
@@ -27,8 +28,7 @@ func NamespaceLifecycle(o *Objects) Rule {
 		if a.Namespace == "" || a.Operation != Create && a.Operation != Connect || a.Kind.Resource == "localsubjectaccessreviews" {
 			return nil
 		}
-		// An acknowledged deletion counts at once: the cache may not have heard of it yet.
-		obj, err := o.latest(ctx, core("namespaces"), "", a.Namespace)
+		obj, err := o.namespaceFor(ctx, a)
 		if err != nil {
 			return err
 		}
@@ -43,4 +43,29 @@ func NamespaceLifecycle(o *Objects) Rule {
 		}
 		return refusal
 	}}
+}
+
+// namespaceFor reads a's namespace. An acknowledged deletion counts at once for new objects, whichever server has acknowledged
+// it: either etcd is asked, or it is asked to write only if the namespace is still the one that this server knows.
+func (o *Objects) namespaceFor(ctx context.Context, a *Attributes) (runtime.Object, error) {
+	switch {
+	case a.Subresource != "" && a.Operation == Create:
+		// What is posted below an object (a binding, an eviction) is no new object.
+		return o.get(ctx, core("namespaces"), "", a.Namespace)
+	case a.Optimistic && !o.hasQuota(ctx, a.Namespace): // what has been charged to a quota cannot be tried again
+		found, err := o.known(ctx, core("namespaces"), "", a.Namespace)
+		if err == nil {
+			obj, err := found.Shared()
+			if err == nil && obj.(*corev1.Namespace).Status.Phase != corev1.NamespaceTerminating {
+				a.Require(found)
+				return obj, nil
+			}
+		}
+	}
+	return o.latest(ctx, core("namespaces"), "", a.Namespace)
+}
+
+func (o *Objects) hasQuota(ctx context.Context, namespace string) bool {
+	quotas, err := o.list(ctx, core("resourcequotas"), namespace)
+	return err != nil || len(quotas) > 0
 }

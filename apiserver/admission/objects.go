@@ -43,6 +43,18 @@ func (o *Objects) latest(ctx context.Context, gr schema.GroupResource, namespace
 	return shared(found, err, gr, name)
 }
 
+// known reads an object as this server knows it: no older than what it has itself acknowledged.
+func (o *Objects) known(ctx context.Context, gr schema.GroupResource, namespace, name string) (*watchcache.Object, error) {
+	reader := o.Readers(gr)
+	if reader == nil {
+		return nil, storage.ErrNotFound
+	}
+	if err := reader.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	return reader.Get(ctx, namespace, name, watchcache.Cached)
+}
+
 // get reads one object from what this server knows, and once more, fresh, if it knows none: an object that another
 // server has just made must not be missing. Where another rule has read something fresh on behalf of the same request, what
 // this server knows is fresh.
@@ -51,10 +63,7 @@ func (o *Objects) get(ctx context.Context, gr schema.GroupResource, namespace, n
 	if reader == nil {
 		return nil, apierrors.NewNotFound(gr, name)
 	}
-	if err := reader.CatchUp(ctx); err != nil {
-		return nil, notRead(err, gr)
-	}
-	found, err := reader.Get(ctx, namespace, name, watchcache.Cached)
+	found, err := o.known(ctx, gr, namespace, name)
 	if errors.Is(err, storage.ErrNotFound) && !request.KnownFresh(ctx) {
 		found, err = reader.Get(ctx, namespace, name, watchcache.Latest)
 	}

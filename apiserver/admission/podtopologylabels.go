@@ -2,10 +2,12 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/skiff-project/skiff/apiserver/storage"
 )
 
 // PodTopologyLabels tells pods in which zone and region they run: the labels of their node.
@@ -33,25 +35,27 @@ func PodTopologyLabels(o *Objects) Rule {
 }
 
 func (o *Objects) copyTopology(ctx context.Context, node string, to *map[string]string) error {
-	obj, err := o.get(ctx, core("nodes"), "", node)
-	if apierrors.IsNotFound(err) {
+	// Labels of a node that another server has just made are missed, as upstream's server misses them.
+	found, err := o.known(ctx, core("nodes"), "", node)
+	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
+	obj, err := shared(found, err, core("nodes"), node)
 	if err != nil {
 		return err
 	}
-	found := map[string]string{}
+	labels := map[string]string{}
 	for _, key := range []string{corev1.LabelTopologyZone, corev1.LabelTopologyRegion} {
 		if value, ok := obj.(*corev1.Node).Labels[key]; ok {
-			found[key] = value
+			labels[key] = value
 		}
 	}
-	if len(found) == 0 {
+	if len(labels) == 0 {
 		return nil
 	}
 	if *to == nil {
 		*to = map[string]string{}
 	}
-	maps.Copy(*to, found)
+	maps.Copy(*to, labels)
 	return nil
 }

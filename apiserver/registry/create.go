@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -29,6 +30,31 @@ const nameAttempts = 8
 
 // Create stores a new object. obj is of the hub type and defaulted; it is given away.
 func (res *Resource) Create(ctx context.Context, w *Write, obj runtime.Object) (Result, error) {
+	result, err := res.createAdmitted(ctx, w, obj)
+	if refused(err) && res.moved(ctx, w.required) {
+		err = storage.ErrMoved
+	}
+	return result, err
+}
+
+// refused says that the client is to blame, and not for a name that is taken.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError && !apierrors.IsAlreadyExists(err)
+}
+
+// moved says that not all conditions hold any more: what a refusal went by may have changed.
+func (res *Resource) moved(ctx context.Context, conditions []storage.Condition) bool {
+	for _, c := range conditions {
+		kv, err := res.registry.cfg.Store.Get(ctx, c.Key)
+		if err == nil && kv.Revision != c.Revision || errors.Is(err, storage.ErrNotFound) {
+			return true
+		}
+	}
+	return false
+}
+
+func (res *Resource) createAdmitted(ctx context.Context, w *Write, obj runtime.Object) (Result, error) {
 	m, err := meta.Accessor(obj)
 	if err != nil {
 		return Result{}, apierrors.NewInternalError(err)
@@ -48,7 +74,10 @@ func (res *Resource) Create(ctx context.Context, w *Write, obj runtime.Object) (
 		obj = res.tracker(res.version(w), "").Create(res.Codec.New, obj, w.Manager)
 	} else {
 		obj = res.tracker(res.version(w), w.Subresource).Create(res.Codec.New, obj, w.Manager)
-		if err := res.mutate(ctx, attrs); err != nil {
+		attrs.Optimistic = w.Optimistic && !w.DryRun
+		err := res.mutate(ctx, attrs)
+		w.required = attrs.Required
+		if err != nil {
 			return Result{}, err
 		}
 		dedupOwners(ctx, m, true)
@@ -162,7 +191,7 @@ func (res *Resource) insert(ctx context.Context, w *Write, obj runtime.Object, m
 	}
 	prepared := res.Reader.Prepare(key, value, obj)
 	defer prepared.Drop()
-	revision, err := res.registry.cfg.Store.Create(ctx, key, value, ttl)
+	revision, err := res.registry.cfg.Store.Create(ctx, key, value, ttl, w.required...)
 	if err != nil {
 		return Result{}, err
 	}

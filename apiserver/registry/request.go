@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/skiff-project/skiff/apiserver/kinds"
+	"github.com/skiff-project/skiff/apiserver/storage"
 	"github.com/skiff-project/skiff/apiserver/watchcache"
 )
 
@@ -21,6 +22,10 @@ type Write struct {
 	DryRun  bool
 	// Options are the CreateOptions, UpdateOptions, PatchOptions or DeleteOptions, for admission.
 	Options runtime.Object
+	// Optimistic lets a Create go by what this server knows where etcd would have to be asked otherwise. If that turns out to
+	// be no longer so, the error is storage.ErrMoved, nothing has been written, and the caller tries again without it.
+	Optimistic bool
+	required   []storage.Condition
 	// internal marks the server's own writes: no admission.
 	internal bool
 }

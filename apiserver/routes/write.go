@@ -17,6 +17,7 @@ import (
 
 	"github.com/skiff-project/skiff/apiserver/registry"
 	"github.com/skiff-project/skiff/apiserver/request"
+	"github.com/skiff-project/skiff/apiserver/storage"
 	"github.com/skiff-project/skiff/apiserver/wire"
 )
 
@@ -99,7 +100,14 @@ func (c *call) create() {
 		c.answerPost(accepted, answer, err)
 		return
 	}
+	w.Optimistic = true
 	result, err := c.res.Create(c.r.Context(), w, obj)
+	if errors.Is(err, storage.ErrMoved) {
+		w.Optimistic = false
+		if obj, err = c.decodeHub(body, validationOf(opts.FieldValidation)); err == nil {
+			result, err = c.res.Create(c.r.Context(), w, obj)
+		}
+	}
 	if err != nil {
 		c.fail(err)
 		return

@@ -17,6 +17,8 @@ var (
 	ErrNotFound = errors.New("key not found")
 	// ErrExists: there is such a key already.
 	ErrExists = errors.New("key exists")
+	// ErrMoved: a Condition of the write does not hold. Nothing was written.
+	ErrMoved = errors.New("what the write goes by has changed")
 	// ErrCompacted: the revision asked for is no longer kept.
 	ErrCompacted = errors.New("revision has been compacted")
 	// ErrFuture: the revision asked for has not happened yet.

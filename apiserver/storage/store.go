@@ -163,14 +163,25 @@ func (s *Store) Get(ctx context.Context, key string) (KV, error) {
 	return kv, kv.Err
 }
 
-// Create writes a key that must not exist. With ttl > 0, in seconds, the key lives about that long.
-func (s *Store) Create(ctx context.Context, key string, value []byte, ttl int64) (int64, error) {
-	resp, err := s.put(ctx, "create", key, 0, value, ttl)
+// Condition is what must be so at the moment of a write: the last change of another key has this revision.
+type Condition struct {
+	Key      string
+	Revision int64
+}
+
+// Create writes a key that must not exist. With ttl > 0, in seconds, the key lives about that long. If a condition does not
+// hold, and the key does not exist, the error is ErrMoved.
+func (s *Store) Create(ctx context.Context, key string, value []byte, ttl int64, conditions ...Condition) (int64, error) {
+	resp, err := s.put(ctx, "create", key, 0, value, ttl, conditions...)
 	if err != nil {
 		return 0, err
 	}
 	if !resp.Succeeded {
-		return 0, fmt.Errorf("create %s: %w", key, ErrExists)
+		reason := ErrExists
+		if len(conditions) > 0 && resp.Responses[0].GetResponseRange().Count == 0 {
+			reason = ErrMoved
+		}
+		return 0, fmt.Errorf("create %s: %w", key, reason)
 	}
 	return resp.Header.Revision, nil
 }
@@ -191,7 +202,7 @@ func (s *Store) Update(ctx context.Context, key string, value []byte, expected, 
 // answers is that of the deletion.
 func (s *Store) Delete(ctx context.Context, key string, expected int64) (int64, error) {
 	at := s.in(key)
-	resp, err := s.txn(ctx, "delete", key, expected, clientv3.OpDelete(at), clientv3.OpGet(at))
+	resp, err := s.txn(ctx, "delete", []Condition{{key, expected}}, clientv3.OpDelete(at), clientv3.OpGet(at))
 	if err != nil {
 		return 0, err
 	}
@@ -201,7 +212,7 @@ func (s *Store) Delete(ctx context.Context, key string, expected int64) (int64, 
 	return resp.Header.Revision, nil
 }
 
-func (s *Store) put(ctx context.Context, doing, key string, expected int64, value []byte, ttl int64) (*clientv3.TxnResponse, error) {
+func (s *Store) put(ctx context.Context, doing, key string, expected int64, value []byte, ttl int64, conditions ...Condition) (*clientv3.TxnResponse, error) {
 	at := s.in(key)
 	value, err := s.seal(ctx, key, value)
 	if err != nil {
@@ -218,12 +229,15 @@ func (s *Store) put(ctx context.Context, doing, key string, expected int64, valu
 			opts = append(opts, clientv3.WithLease(lease))
 		}
 		var otherwise []clientv3.Op
-		if expected > 0 {
+		switch {
+		case expected > 0:
 			otherwise = append(otherwise, clientv3.OpGet(at))
+		case len(conditions) > 0:
+			otherwise = append(otherwise, clientv3.OpGet(at, clientv3.WithCountOnly()))
 		}
 		put := clientv3.OpPut(at, "", opts...)
 		put.WithValueBytes(value) // as a string it would be copied twice
-		resp, err := s.txn(ctx, doing, key, expected, put, otherwise...)
+		resp, err := s.txn(ctx, doing, append(conditions, Condition{key, expected}), put, otherwise...)
 		// A lease may end between its choice and its use, by a clock that stood still, say. Nothing was written then.
 		if lease != 0 && attempt == 0 && isLeaseGone(err) {
 			s.leases.forget(lease)
@@ -233,12 +247,16 @@ func (s *Store) put(ctx context.Context, doing, key string, expected int64, valu
 	}
 }
 
-func (s *Store) txn(ctx context.Context, doing, key string, expected int64, then clientv3.Op, otherwise ...clientv3.Op) (*clientv3.TxnResponse, error) {
+// txn does one thing if all conditions hold, and others if not. The last condition is about the key that it is for.
+func (s *Store) txn(ctx context.Context, doing string, conditions []Condition, then clientv3.Op, otherwise ...clientv3.Op) (*clientv3.TxnResponse, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	resp, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(s.in(key)), "=", expected)).Then(then).Else(otherwise...).Commit()
-	return resp, classify(err, doing, key)
+	cmps := make([]clientv3.Cmp, len(conditions))
+	for i, c := range conditions {
+		cmps[i] = clientv3.Compare(clientv3.ModRevision(s.in(c.Key)), "=", c.Revision)
+	}
+	resp, err := s.client.Txn(ctx).If(cmps...).Then(then).Else(otherwise...).Commit()
+	return resp, classify(err, doing, conditions[len(conditions)-1].Key)
 }
 
 func (s *Store) conflict(ctx context.Context, key string, resp *clientv3.TxnResponse) *Conflict {

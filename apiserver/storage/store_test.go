@@ -20,6 +20,33 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
+func TestConditions(t *testing.T) {
+	s, ctx := start(t), testContext(t)
+	first, err := s.Create(ctx, "/registry/x/other", []byte("1"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(ctx, "/registry/x/a", []byte("1"), 0, Condition{"/registry/x/other", first}); err != nil {
+		t.Errorf("a condition that holds: %v", err)
+	}
+	if _, err := s.Create(ctx, "/registry/x/a", []byte("1"), 0, Condition{"/registry/x/other", first}); !errors.Is(err, ErrExists) {
+		t.Errorf("a second create: %v", err)
+	}
+	if _, err := s.Update(ctx, "/registry/x/other", []byte("2"), first, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(ctx, "/registry/x/b", []byte("1"), 0, Condition{"/registry/x/other", first}); !errors.Is(err, ErrMoved) {
+		t.Errorf("a condition that does not hold: %v", err)
+	}
+	if _, err := s.Get(ctx, "/registry/x/b"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("it was written all the same: %v", err)
+	}
+	// That the key exists comes first: trying again would not help.
+	if _, err := s.Create(ctx, "/registry/x/a", []byte("1"), 0, Condition{"/registry/x/other", first}); !errors.Is(err, ErrExists) {
+		t.Errorf("neither holds: %v", err)
+	}
+}
+
 func TestCompareAndSwap(t *testing.T) {
 	s, ctx := start(t), testContext(t)
 	created, err := s.Create(ctx, "/registry/x/a", []byte("1"), 0)
