@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -253,7 +254,10 @@ func (s *Store) txn(ctx context.Context, doing string, conditions []Condition, t
 	defer cancel()
 	cmps := make([]clientv3.Cmp, len(conditions))
 	for i, c := range conditions {
-		cmps[i] = clientv3.Compare(clientv3.ModRevision(s.in(c.Key)), "=", c.Revision)
+		// What clientv3.Compare does, without a copy by reflection.
+		cmps[i] = clientv3.ModRevision(s.in(c.Key))
+		compare := cmps[i].GetCompare()
+		compare.Result, compare.TargetUnion = pb.Compare_EQUAL, &pb.Compare_ModRevision{ModRevision: c.Revision}
 	}
 	resp, err := s.client.Txn(ctx).If(cmps...).Then(then).Else(otherwise...).Commit()
 	return resp, classify(err, doing, conditions[len(conditions)-1].Key)
