@@ -46,7 +46,7 @@ func GiveBack() {
 func GiveBackWhenIdle(ctx context.Context) {
 	const (
 		look  = 5 * time.Second
-		quiet = look / 100 // of processor time between two looks
+		quiet = look / 40 // of processor time between two looks: a collection alone may take one percent
 		work  = 500 * time.Millisecond
 	)
 	ticker := time.NewTicker(look)
