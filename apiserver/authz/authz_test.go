@@ -2,6 +2,8 @@ package authz_test
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/skiff-project/skiff/apiserver/apitest"
+	"github.com/skiff-project/skiff/apiserver/storage"
 )
 
 var (
@@ -186,6 +189,26 @@ func TestNobodyHandsOutWhatHeDoesNotHold(t *testing.T) {
 	}
 	if _, err := bea.ClusterRoleBindings().Create(ctx, bind("e", "cluster-admin"), create); !apierrors.IsForbidden(err) {
 		t.Errorf("binding beyond the right to bind: %v", err)
+	}
+}
+
+// One role that cannot be read grants nothing, and takes nothing away from others.
+func TestRoleThatCannotBeRead(t *testing.T) {
+	api := apitest.Start(t)
+	etcd, err := storage.Dial(storage.ExternalConfig{Servers: []string{"unix://" + filepath.Join(api.Dir, "etcd.sock")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer etcd.Close()
+	if _, err := etcd.Put(ctx, "/registry/clusterroles/broken", "this is no role"); err != nil {
+		t.Fatal(err)
+	}
+	for i, server := range []*apitest.Server{api, api.Second()} {
+		name := fmt.Sprintf("user-%d", i)
+		grant(t, server.Client(), "", name, user(name), rule("list", "", "configmaps"))
+		if _, err := server.ClientFor(server.As(name)).CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{}); err != nil {
+			t.Errorf("server %d: %v", i+1, err)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func reconcile(ctx context.Context, store kinds.Store, file string) error {
 	if err != nil {
 		return err
 	}
-	have := map[*kinds.Kind]map[[2]string]kinds.Object{}
+	have := map[*kinds.Kind]func(context.Context, kinds.Object) (kinds.Object, error){}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for _, obj := range want {
@@ -46,14 +46,39 @@ func reconcile(ctx context.Context, store kinds.Store, file string) error {
 			continue
 		}
 		if have[kind] == nil {
-			if have[kind], err = listed(ctx, store, kind); err != nil {
+			have[kind] = finder(ctx, store, kind)
+		}
+		find := have[kind]
+		group.Go(func() error {
+			there, err := find(ctx, obj)
+			if err != nil {
 				return err
 			}
-		}
-		there := have[kind][[2]string{obj.GetNamespace(), obj.GetName()}]
-		group.Go(func() error { return ensure(ctx, store, kind, obj, there) })
+			return ensure(ctx, store, kind, obj, there)
+		})
 	}
 	return group.Wait()
+}
+
+// finder lists a kind once to find objects in that. Where the list cannot be had, since one object cannot be read, it reads
+// each by itself: the others are needed all the same.
+func finder(ctx context.Context, store kinds.Store, kind *kinds.Kind) func(context.Context, kinds.Object) (kinds.Object, error) {
+	all, err := listed(ctx, store, kind)
+	if err == nil {
+		return func(_ context.Context, want kinds.Object) (kinds.Object, error) {
+			return all[[2]string{want.GetNamespace(), want.GetName()}], nil
+		}
+	}
+	return func(ctx context.Context, want kinds.Object) (kinds.Object, error) {
+		obj, err := store.Get(ctx, kind, want.GetNamespace(), want.GetName())
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s %s: %w", kind.GVK.Kind, want.GetName(), err)
+		}
+		return obj.(kinds.Object), nil
+	}
 }
 
 func listed(ctx context.Context, store kinds.Store, kind *kinds.Kind) (map[[2]string]kinds.Object, error) {

@@ -20,7 +20,7 @@ import (
 
 // Follower is told about all objects of a kind. Calls come one at a time. Objects are shared: nobody may change them.
 type Follower struct {
-	// Replace is given everything, at the start and whenever events were lost.
+	// Replace is given everything that can be read, at the start and whenever events were lost.
 	Replace func(all []runtime.Object)
 	// Apply is given one change: deleted says that obj is gone.
 	Apply func(obj runtime.Object, deleted bool)
@@ -125,6 +125,11 @@ func (f Follower) once(ctx context.Context, reader watchcache.Reader, synced fun
 				continue
 			}
 			obj, err := e.Object.Shared()
+			if err != nil && !complete {
+				// One value that cannot be read must not hide all others. Should it be readable one day, the watch begins anew.
+				slog.Warn("left out inside the API server", "key", e.Object.Key, "err", err)
+				continue
+			}
 			if err != nil {
 				return err
 			}
