@@ -53,7 +53,7 @@ func (o *Objects) namespaceFor(ctx context.Context, a *Attributes) (runtime.Obje
 		// What is posted below an object (a binding, an eviction) is no new object.
 		return o.get(ctx, core("namespaces"), "", a.Namespace)
 	case a.Optimistic && !o.hasQuota(ctx, a.Namespace): // what has been charged to a quota cannot be tried again
-		found, err := o.known(ctx, core("namespaces"), "", a.Namespace)
+		found, err := ownView(ctx, o.Readers(core("namespaces")), "", a.Namespace)
 		if err == nil {
 			obj, err := found.Shared()
 			if err == nil && obj.(*corev1.Namespace).Status.Phase != corev1.NamespaceTerminating {

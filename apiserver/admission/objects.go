@@ -43,9 +43,9 @@ func (o *Objects) latest(ctx context.Context, gr schema.GroupResource, namespace
 	return shared(found, err, gr, name)
 }
 
-// known reads an object as this server knows it: no older than what it has itself acknowledged.
-func (o *Objects) known(ctx context.Context, gr schema.GroupResource, namespace, name string) (*watchcache.Object, error) {
-	reader := o.Readers(gr)
+// ownView reads an object as this server knows it: no older than what it has itself acknowledged. A kind that is not served
+// (nil) has none.
+func ownView(ctx context.Context, reader watchcache.Reader, namespace, name string) (*watchcache.Object, error) {
 	if reader == nil {
 		return nil, storage.ErrNotFound
 	}
@@ -63,7 +63,7 @@ func (o *Objects) get(ctx context.Context, gr schema.GroupResource, namespace, n
 	if reader == nil {
 		return nil, apierrors.NewNotFound(gr, name)
 	}
-	found, err := o.known(ctx, gr, namespace, name)
+	found, err := ownView(ctx, reader, namespace, name)
 	if errors.Is(err, storage.ErrNotFound) && !request.KnownFresh(ctx) {
 		found, err = reader.Get(ctx, namespace, name, watchcache.Latest)
 	}

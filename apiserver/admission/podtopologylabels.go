@@ -36,7 +36,7 @@ func PodTopologyLabels(o *Objects) Rule {
 
 func (o *Objects) copyTopology(ctx context.Context, node string, to *map[string]string) error {
 	// Labels of a node that another server has just made are missed, as upstream's server misses them.
-	found, err := o.known(ctx, core("nodes"), "", node)
+	found, err := ownView(ctx, o.Readers(core("nodes")), "", node)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}

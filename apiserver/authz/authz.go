@@ -92,19 +92,19 @@ const patience = 2 * time.Second
 // who has just been told that a role is granted may use it, and who has lost one may not.
 func (a *Authorizer) catchUp(ctx context.Context) {
 	all := a.followed.Load()
-	if all == nil {
+	if all == nil || !slices.ContainsFunc(*all, followed.behind) {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for _, f := range *all {
-		if acked := f.reader.Acknowledged(); !f.progress.Reached(acked) {
-			ctx, cancel := context.WithTimeout(ctx, patience)
-			defer cancel()
-			if f.progress.Wait(ctx, acked) != nil {
-				return
-			}
+		if f.progress.Wait(ctx, f.reader.Acknowledged()) != nil {
+			return
 		}
 	}
 }
+
+func (f followed) behind() bool { return !f.progress.Reached(f.reader.Acknowledged()) }
 
 const masters = "system:masters"
 

@@ -103,7 +103,7 @@ func (c *call) create() {
 	w.Optimistic = true
 	result, err := c.res.Create(c.r.Context(), w, obj)
 	if errors.Is(err, storage.ErrMoved) {
-		w.Optimistic = false
+		w.Optimistic = false // from the body once more, asking etcd first
 		if obj, err = c.decodeHub(body, validationOf(opts.FieldValidation)); err == nil {
 			result, err = c.res.Create(c.r.Context(), w, obj)
 		}
